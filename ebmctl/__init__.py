@@ -1,0 +1,31 @@
+"""Energy-based models: train by improved contrastive divergence, sample, and use.
+
+The names below are loaded when they are first used, so that importing ebmctl does not import torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ebmctl.core.energy import Energy
+    from ebmctl.hookspecs import hookimpl
+    from ebmctl.model import Model, load, sample
+
+_WHERE = {
+    "Energy": "ebmctl.core.energy",
+    "Model": "ebmctl.model",
+    "hookimpl": "ebmctl.hookspecs",
+    "load": "ebmctl.model",
+    "sample": "ebmctl.model",
+}
+__all__ = ["Energy", "Model", "__version__", "hookimpl", "load", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'ebmctl' has no attribute '{name}'")

@@ -1,0 +1,5 @@
+"""`python -m ebmctl`."""
+
+from ebmctl.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""Model folders, and the checkpoints of a run: tensors in safetensors, the rest in JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ebmctl import registry
+from ebmctl.core.config import SampleConfig
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.files import atomic_folder
+from ebmctl.recipe import Part, Recipe, from_mapping
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What `config.json` of a model folder says. `labels` names the inputs of a conditional energy."""
+
+    recipe: Recipe
+    labels: tuple[str, ...]
+    provenance: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return (self.recipe.data.channels, self.recipe.data.size, self.recipe.data.size)
+
+
+def build_network(part: Part, channels: int, labels: int) -> nn.Module:
+    """The energy network that a recipe names, with random weights."""
+    network = registry.find("architecture", part.name).load()(part.options, channels, labels)
+    if not isinstance(network, nn.Module):
+        raise EbmctlError(f"the architecture '{part.name}' gave no torch module")
+    return network
+
+
+def save_model(folder: Path, config: ModelConfig, network: nn.Module, card: str) -> None:
+    """Write a model folder, whole or not at all."""
+    recipe = config.recipe.to_mapping()
+    data = recipe["data"]
+    document = {
+        "format": FORMAT,
+        "architecture": recipe["network"],
+        "image": {"channels": data["channels"], "size": data["size"]},
+        "labels": list(config.labels),
+        "dataset": data["name"],
+        "sampling": {key: recipe[key] for key in ("sampling", "sampler", "augment")},
+        "recipe": recipe,
+        "provenance": dict(config.provenance),
+    }
+    with atomic_folder(folder) as temporary:
+        write_tensors(temporary / "model.safetensors", network.state_dict())
+        (temporary / "config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+
+
+def load_model(folder: Path) -> tuple[ModelConfig, nn.Module]:
+    """Read a model folder; raises EbmctlError with one line that names the file at fault."""
+    path = folder / "config.json"
+    document = read_json(path)
+    if document.get("format") != FORMAT:
+        raise EbmctlError(f"{path} has format {document.get('format')!r}; this version of ebmctl reads {FORMAT}")
+    try:
+        config = ModelConfig(
+            recipe=from_mapping({**document["recipe"], "network": document["architecture"], **document["sampling"]}),
+            labels=tuple(str(name) for name in document["labels"]),
+            provenance=dict(document["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise EbmctlError(f"{path} is not a model's configuration: {error!r} is missing or wrong") from error
+    except UsageError as error:
+        raise EbmctlError(f"{path}: {error}") from error
+    network = build_network(config.recipe.network, config.recipe.data.channels, len(config.labels))
+    load_weights(network, read_tensors(folder / "model.safetensors"), folder)
+    return config, network.eval().requires_grad_(False)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Give a network its weights; raises EbmctlError where names or shapes differ."""
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise EbmctlError(f"{where}: the weights do not fit the network in config.json") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises EbmctlError with one line."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EbmctlError(f"can't read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise EbmctlError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise EbmctlError(f"{path} holds no JSON object")
+    return document
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file; raises EbmctlError with one line."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise EbmctlError(f"can't read {path}: {error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as safetensors."""
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+    """Write a training checkpoint, whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        write_tensors(temporary / "state.safetensors", tensors)
+        (temporary / "state.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a training checkpoint; raises EbmctlError with one line."""
+    return read_tensors(folder / "state.safetensors"), read_json(folder / "state.json")
+
+
+def sampling_parts(config: ModelConfig) -> tuple[SampleConfig, Part, Part]:
+    """The sampling recipe that travels with the weights: rounds and steps, the sampler, the augmentation."""
+    return config.recipe.sampling, config.recipe.sampler, config.recipe.augment
+
+
+def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on a device."""
+    return torch.Generator(device=device).manual_seed(seed)

@@ -1,0 +1,159 @@
+"""What the terminal shows; the only place that knows Rich. Results on standard output, all else on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from ebmctl.errors import EbmctlError
+
+DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
+JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")
+
+
+def messages() -> Console:
+    """The console of standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def guard(debug: bool) -> Iterator[None]:
+    """Turn errors into one line on standard error and the right exit status."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s",
+        handlers=[RichHandler(console=messages(), show_time=False, show_path=False, show_level=False)],
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        yield
+    except EbmctlError as error:
+        if debug:
+            traceback.print_exc()
+        messages().print(f"[bold red]error:[/] {_escape(str(error))}")
+        raise typer.Exit(error.status) from None
+    except KeyboardInterrupt:
+        messages().print("interrupted")
+        raise typer.Exit(130) from None
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads any more; the interpreter's own complaint has no reader either
+        raise typer.Exit(1) from None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed; the second one interrupts at once."""
+    pressed: list[int] = []
+
+    def handler(number: int, _frame: FrameType | None) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+        messages().print("stopping after this step (Ctrl-C again: at once) ...")
+
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def say(line: str) -> None:
+    """A message for the user."""
+    messages().print(_escape(line))
+
+
+def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
+    """The result of a command: a table of names and values, or one JSON object."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    table = Table(title=title or None, show_header=False, box=None, pad_edge=False)
+    for name, value in result.items():
+        table.add_row(name.replace("_", " "), _escape(_text(value)))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " ".join(map(_text, value))
+    return str(value)
+
+
+def _escape(text: str) -> str:
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return printable.replace("[", r"\[")
+
+
+class TrainingProgress:
+    """A progress bar on a terminal, elsewhere a line every few seconds."""
+
+    def __init__(self, steps: int, seconds: float | None, start: int, quiet_interval: float = 10.0) -> None:
+        self.steps, self.seconds, self.first = steps, seconds, start
+        self.began = self.last_line = time.monotonic()
+        self.interval = quiet_interval
+        console = messages()
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            columns = [BarColumn(bar_width=20), TextColumn("{task.description}")]
+            self.bar = Progress(*columns, console=console, transient=False)
+            self.task = self.bar.add_task("first step ...", total=1.0)
+
+    def __enter__(self) -> TrainingProgress:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Show the metrics of a step."""
+        now = time.monotonic()
+        done = values["step"] - self.first
+        rate = done / max(now - self.began, 1e-9)
+        share = values["step"] / self.steps
+        left = (self.steps - values["step"]) / rate
+        if self.seconds is not None and self.seconds - (now - self.began) < left:
+            left = max(self.seconds - (now - self.began), 0.0)
+            share = (now - self.began) / self.seconds
+        line = (
+            f"step {values['step']}/{self.steps}  E(data) {values['energy_data']:+.4f}  "
+            f"E(samples) {values['energy_samples']:+.4f}  difference {values['energy_difference']:+.4f}  "
+            f"gradient {values['gradient']:.3g}  {rate:.2f} steps/s  {duration(left)} left"
+        )
+        if self.bar:
+            self.bar.update(self.task, completed=min(share, 1.0), description=line)
+        elif now - self.last_line >= self.interval or done == 1 or values["step"] == self.steps:
+            self.last_line = now
+            say(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min 20 s, 5 h 12 min, 3 days 4 h."""
+    units = [("days", 86400), ("h", 3600), ("min", 60), ("s", 1)]
+    whole = round(seconds)
+    for index, (name, size) in enumerate(units):
+        if whole >= size or size == 1:
+            text = f"{whole // size} {name}"
+            if size > 1 and (rest := whole % size // units[index + 1][1]):
+                text += f" {rest} {units[index + 1][0]}"
+            return text
+    raise AssertionError

@@ -1,0 +1,34 @@
+"""`ebmctl train --dry-run`: what a run is, and what it would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ebmctl import settings
+from ebmctl.cli import console
+from ebmctl.cli.train import make_accelerator
+from ebmctl.recipe import Recipe
+
+
+def dry_run(recipe: Recipe, device: str, precision: str, data_dir: Path | None, as_json: bool) -> None:
+    """Print the resolved recipe, and an estimate from a few measured steps."""
+    from ebmctl.estimate import estimate
+
+    if not as_json:
+        print(settings.dump_toml(recipe.to_mapping()))
+    console.say("measuring a few steps on random images ...")
+    found = estimate(recipe, make_accelerator(device), precision)
+    if as_json:
+        console.show({"recipe": recipe.to_mapping(), **found}, as_json=True)
+        return
+    gigabytes = {k: f"{found[k] / 1e9:.2f} GB" for k in ("memory_state", "memory_peak")}
+    console.show(
+        {
+            "parameters": f"{found['parameters']:,}",
+            "memory for weights, optimizer and buffer": gigabytes["memory_state"],
+            "peak memory of the process": gigabytes["memory_peak"],
+            "seconds per training step": found["seconds_per_step"],
+            f"{recipe.run.steps:,} steps take": console.duration(found["seconds"]),
+        },
+        as_json=False,
+    )

@@ -1,0 +1,55 @@
+"""`ebmctl sample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ebmctl.cli import console
+from ebmctl.errors import UsageError
+
+
+def sample(
+    model: str = typer.Argument(..., help="A model folder, or a run folder.", metavar="MODEL"),
+    n: int = typer.Option(64, "-n", help="How many images.", metavar="N"),
+    out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
+    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
+    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
+    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
+    sampler: str | None = typer.Option(None, help="Another sampler.", metavar="NAME"),
+    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
+    chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
+    seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Draw images from a trained model (Algorithm 2)."""
+    with console.guard(debug):
+        from ebmctl.files import check_writable
+        from ebmctl.zoo import find_model
+
+        find_model(model)
+        for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
+            if path is not None and path.suffix.lower() not in known:
+                raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
+            if path is not None:
+                check_writable(path)
+
+        from ebmctl.images import save_gif, save_grid
+        from ebmctl.model import load, sample_chain
+
+        loaded = load(model)
+        changes = {"rounds": rounds, "steps": steps, "final_steps": final_steps}
+        frames = []
+        for frame in sample_chain(loaded, n, seed, label=label, changes=changes, sampler=sampler):
+            frames.append(frame) if chain else frames.__setitem__(slice(None), [frame])
+        energies = loaded.energy(frames[-1], label)
+        save_grid(out, frames[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
+        if chain:
+            save_gif(chain, frames)
+            console.say(f"the chains are in {chain}")
+        result = {"output": str(out), "n": n, "seed": seed, "energies": [round(e, 6) for e in energies.tolist()]}
+        if not as_json:
+            result["energies"] = f"{energies.mean():.4f} on average, {energies.min():.4f} to {energies.max():.4f}"
+        console.show(result, as_json)

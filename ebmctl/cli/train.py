@@ -1,0 +1,167 @@
+"""`ebmctl train`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ebmctl import recipe as recipes
+from ebmctl.cli import console
+from ebmctl.errors import EbmctlError, UsageError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from ebmctl.fit import Trainer
+    from ebmctl.run import RunFolder
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def train(
+    dataset: str = typer.Argument(..., help="A known dataset, or folder:PATH.", metavar="DATASET"),
+    recipe: str | None = typer.Option(None, help="A recipe's name or TOML file.", metavar="NAME|FILE"),
+    assignments: list[str] = typer.Option([], "--set", help="Change a key of the recipe.", metavar="KEY=VALUE"),
+    out: Path | None = typer.Option(None, help="The run folder; default: the next in runs/.", metavar="DIR"),
+    resume: str | None = typer.Option(None, help="Go on with a run; default: the latest.", metavar="[RUN]"),
+    steps: int | None = typer.Option(None, help="Training steps.", metavar="N"),
+    time: str | None = typer.Option(None, help="Stop by the clock: 90s, 3m, 12h, 2d.", metavar="TIME"),
+    seed: int | None = typer.Option(None, help="Seed of all randomness.", metavar="N"),
+    device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda|mps"),
+    precision: str = typer.Option("fp32", help="Precision of the network.", metavar="fp32|bf16"),
+    compile: bool = typer.Option(False, "--compile", help="Compile the sampling steps (worth it on long runs)."),
+    processes: int = typer.Option(1, help="Processes on this machine.", metavar="N"),
+    label: str | None = typer.Option(None, help="Condition on an attribute, or on 'class'.", metavar="ATTRIBUTE"),
+    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    log_with: str | None = typer.Option(None, help="Also log there.", metavar="tensorboard|wandb|trackio"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the recipe, and measure what the run would take."),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Train an energy-based model on a dataset or a folder of images."""
+    with console.guard(debug):
+        _choice("--device", device, ["auto", "cpu", "cuda", "mps"])
+        _choice("--precision", precision, ["fp32", "bf16"])
+        _choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
+        seconds = parse_time(time) if time else None
+        flags = {"run.steps": steps, "run.seed": seed, "data.label": label}
+        resolved = recipes.resolve(dataset, recipe, assignments, flags)
+        if processes > 1 and "WORLD_SIZE" not in os.environ:
+            raise typer.Exit(_launch(processes))
+        if dry_run:
+            from ebmctl.cli.dry_run import dry_run as show_estimate
+
+            show_estimate(resolved, device, precision, data_dir, as_json)
+            return
+        accelerator = make_accelerator(device, processes)
+        folder, resolved = _open_run(resolved, out, resume, steps, accelerator)
+        trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
+        if resume:
+            folder.load_checkpoint(trainer)
+            console.say(f"going on with {folder.path} from step {trainer.step}")
+        _run(trainer, folder, seconds, log_with, as_json)
+
+
+def parse_time(text: str) -> float:
+    """Seconds of a time such as 90s, 3m, 1.5h, 2d."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not match or not float(match[1]):
+        raise UsageError(f"--time takes a time such as 90s, 3m, 12h or 2d, not '{text}'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _choice(option: str, value: str | None, known: list[str]) -> None:
+    if value is not None and value not in known:
+        raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
+
+
+def _launch(processes: int) -> int:
+    """Run this same command in several processes through torch's own launcher."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.call([*launcher, "-m", "ebmctl", *sys.argv[1:]])
+
+
+def make_accelerator(device: str, processes: int = 1) -> Accelerator:
+    """The device and the processes to train with; raises EbmctlError where they can't be had."""
+    import torch
+    from accelerate import Accelerator
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device in available and not available[device]:
+        raise EbmctlError(f"--device {device}: this machine has none that torch can use; try --device cpu")
+    accelerator = Accelerator(cpu=device == "cpu" or not any(available.values()))
+    if accelerator.num_processes < processes:
+        raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")
+    return accelerator
+
+
+def make_trainer(
+    resolved: recipes.Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
+) -> Trainer:
+    """Load the data and set a run up."""
+    from ebmctl.fit import Trainer, load_data
+
+    return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
+
+
+def _open_run(
+    resolved: recipes.Recipe, out: Path | None, resume: str | None, steps: int | None, accelerator: Accelerator
+) -> tuple[RunFolder, recipes.Recipe]:
+    """A new run folder, or the one to go on with and its own recipe (with more steps where --steps says so)."""
+    from ebmctl.run import RunFolder, latest_run, next_run
+
+    root = Path("runs")
+    if resume:
+        folder, own = RunFolder.open(latest_run(root, resolved.data.name) if resume == "latest" else Path(resume))
+        if own.data.name != resolved.data.name:
+            raise UsageError(f"{folder.path} was trained on {own.data.name}, not on {resolved.data.name}")
+        return folder, recipes.with_steps(own, steps)
+    path = out or next_run(root, resolved.data.name)
+    if not accelerator.is_main_process:
+        return RunFolder(path), resolved
+    return RunFolder.create(path, resolved), resolved
+
+
+def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: str | None, as_json: bool) -> None:
+    from ebmctl.run import Finished, train
+    from ebmctl.trackers import Tracker
+
+    recipe = trainer.recipe
+    tracker = Tracker(log_with, folder.path, recipe.to_mapping())
+    finished: Finished | None = None
+    with (
+        console.interruptible() as stopped,
+        console.TrainingProgress(recipe.run.steps, seconds, trainer.step) as progress,
+    ):
+        for event in train(trainer, folder, seconds=seconds, stopped=stopped):
+            if isinstance(event, Finished):
+                finished = event
+            elif trainer.accelerator.is_main_process:
+                progress.update(event.values)
+                tracker.log(event.values)
+    tracker.finish()
+    assert finished is not None  # the last event
+    if not trainer.accelerator.is_main_process:
+        return
+    if finished.reason == "interrupted":
+        console.say(f"saved; go on with: ebmctl train {recipe.data.name} --resume {folder.path}")
+    console.show(_result(finished, folder), as_json)
+    if finished.reason == "interrupted":
+        raise typer.Exit(130)
+
+
+def _result(finished: Any, folder: RunFolder) -> dict[str, Any]:
+    return {
+        "run": str(finished.folder),
+        "model": str(folder.model),
+        "steps": finished.step,
+        "seconds": round(finished.seconds, 1),
+        "energy_difference": finished.energy_difference,
+        "diverged": False,
+    }

@@ -1,0 +1,126 @@
+"""The settings of what `core` does, each checked where it is made. Importing them does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Norm = Literal["auto", "instance", "group", "none"]
+Policy = Literal["reservoir", "fifo"]
+
+
+def _check(config: Any, low: float, names: str, high: float = float("inf")) -> None:
+    for name in names.split():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            bound = f"at least {low}" if high == float("inf") else f"between {low} and {high}"
+            raise ValueError(f"{name} is {bound}, not {value}")
+
+
+@dataclass(frozen=True)
+class ResidualConfig:
+    """The shape of a `ResidualEnergy`.
+
+    Stage i is `blocks[i]` residual blocks, one more that ends in a `Downsample` to `width * multipliers[i]` channels
+    and half the size. `attention` counts the stages before the self-attention (0: none), which only the scale of the
+    full image has. Scale s sees the image at 1/2^s of its size and has s stages fewer.
+    """
+
+    width: int = 64
+    blocks: tuple[int, ...] = (1, 1, 1, 1)
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    attention: int = 2
+    scales: int = 3
+    norm: Norm = "auto"
+    spectral_norm: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self, 1, "width")
+        if not self.blocks or min(self.blocks) < 0 or min(self.multipliers, default=0) < 1:
+            raise ValueError("blocks has a number of 0 or more for each stage, multipliers one of 1 or more")
+        if len(self.blocks) != len(self.multipliers):
+            raise ValueError(f"blocks has {len(self.blocks)} stages and multipliers {len(self.multipliers)}")
+        _check(self, 1, "scales", len(self.blocks))
+        _check(self, 0, "attention", len(self.blocks))
+
+
+@dataclass(frozen=True)
+class LangevinConfig:
+    """Langevin dynamics: the step's size, the standard deviation of its noise, and whether to clamp to [0, 1]."""
+
+    step_size: float = 100.0
+    noise: float = 0.001
+    clamp: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self, 0, "step_size noise")
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Which transitions a chain takes; `enabled=False` switches all of them off.
+
+    `crop` is the smallest share of the image's area that a crop keeps (1: no crop), `flip` the probability of a
+    horizontal flip, `color` the strength of SimCLR's colour distortion (0: none) with its probability, `grey` the
+    probability of losing the colour, `blur` that of a Gaussian blur.
+    """
+
+    enabled: bool = True
+    crop: float = 0.08
+    flip: float = 0.5
+    color: float = 1.0
+    color_probability: float = 0.8
+    grey: float = 0.2
+    blur: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop is a share of the image's area above 0 and up to 1, not {self.crop}")
+        _check(self, 0, "flip color_probability grey blur", 1)
+        _check(self, 0, "color", 1.25)  # a hue turns by at most half a circle
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Algorithm 2: `rounds` times an augmentation and `steps` sampler steps, then `final_steps` without the former."""
+
+    rounds: int = 10
+    steps: int = 20
+    final_steps: int = 80
+
+    def __post_init__(self) -> None:
+        _check(self, 0, "rounds steps final_steps")
+        if self.rounds * self.steps + self.final_steps < 1:
+            raise ValueError("rounds, steps and final_steps give no sampler step at all")
+
+
+@dataclass(frozen=True)
+class CDConfig:
+    """The chains and the losses of Algorithm 1.
+
+    `steps` is K. Chains start in the replay buffer, save for a share of `noise_probability`, or always in noise.
+    The KL loss (`kl_loss` switches it off) has an energy part and an entropy part with a weight each; it is taken on
+    at most `kl_samples` samples of a batch and goes back through the last sampler step, or through all of them.
+    `kl_parts` cuts these samples into parts whose graphs are built one after the other: the same gradient with less
+    memory. Its entropy part compares with `entropy_neighbors` past samples once the buffer has `entropy_after`.
+    """
+
+    steps: int = 40
+    start: Literal["buffer", "noise"] = "buffer"
+    noise_probability: float = 0.001
+    buffer_size: int = 10_000
+    buffer_policy: Policy = "reservoir"
+    energy_regularizer: float = 1.0
+    kl_loss: bool = True
+    kl_energy: float = 1.0
+    kl_entropy: float = 0.3
+    kl_samples: int = 128
+    kl_steps: Literal["last", "all"] = "last"
+    kl_parts: int = 4
+    entropy_neighbors: int = 100
+    entropy_after: int = 1_000
+
+    def __post_init__(self) -> None:
+        _check(self, 1, "steps buffer_size kl_samples kl_parts entropy_neighbors")
+        _check(self, 0, "energy_regularizer kl_energy kl_entropy entropy_after")
+        _check(self, 0, "noise_probability", 1)

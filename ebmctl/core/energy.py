@@ -1,0 +1,105 @@
+"""What an energy is: a function of images; p(x) is proportional to exp(-E(x))."""
+
+from __future__ import annotations
+
+import copy
+from typing import Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Energy(Protocol):
+    """Maps images (B, C, H, W) in [0, 1] to energies (B,), low for what looks like the data."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Energies (B,)."""
+
+
+class EnergyNetwork(Protocol):
+    """What an architecture is: a torch module that gives its energy and the terms that sum to it."""
+
+    def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energies (B, S), one for each scale."""
+
+    def __call__(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """The energy (B,), the sum of the terms."""
+
+
+class Conditioned:
+    """An energy network with its label bound: E(x given label) as an `Energy`."""
+
+    def __init__(self, network: EnergyNetwork, label: Tensor | None) -> None:
+        self.network, self.label = network, label
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The energy (B,)."""
+        return self.network(x, self.label)
+
+    def terms(self, x: Tensor) -> Tensor:
+        """Energies (B, S), one for each scale."""
+        return self.network.terms(x, self.label)
+
+
+def frozen(network: Module) -> Module:
+    """A copy with fixed parameters: Omega(theta) in Algorithm 1. Gradients to the image are kept.
+
+    What is computed from parameters alone (weight standardisation, spectral norm) is computed once, here.
+    """
+    fixed = copy.deepcopy(network).eval()
+    _fold(fixed)
+    return fixed.requires_grad_(False)
+
+
+class CompiledFreeze:
+    """`frozen` that keeps one compiled copy and brings its parameters up to date, so that it is compiled once.
+
+    Only the copy can be compiled: the differentiable step needs second derivatives, which compiled graphs lack.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.copy = frozen(network)
+        self.copy.compile()
+
+    def __call__(self, network: nn.Module) -> nn.Module:
+        """The compiled copy, with the parameters that `network` has now."""
+        with torch.no_grad():
+            for mine, new in zip(self.copy.parameters(), frozen(network).parameters(), strict=True):
+                mine.copy_(new)
+        return self.copy
+
+
+class Autocast(nn.Module):
+    """An energy network that computes in a lower precision; its parameters and energies stay in float32."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energies (B, S), one for each scale."""
+        with torch.autocast(x.device.type, self.dtype):
+            return cast(EnergyNetwork, self.network).terms(x, label).float()
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """The energy (B,)."""
+        return self.terms(x, label).sum(1)
+
+
+def _fold(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if hasattr(child, "folded"):
+            setattr(module, name, cast(nn.Module, child.folded()))
+        else:
+            _fold(child)
+
+
+def energy_gradient(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
+    """The gradient of the energy to the image, (B, C, H, W); each image's energy depends on that image only."""
+    with torch.enable_grad():
+        if not x.requires_grad:
+            x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(energy(x).sum(), x, create_graph=create_graph)
+    return gradient

@@ -1,0 +1,144 @@
+"""Building blocks of the residual energy network (paper, appendix B.1; details as the authors built them)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+from ebmctl.core.config import Norm
+
+
+class WeightStandardizedConv2d(nn.Conv2d):
+    """A convolution whose filters have mean 0 and standard deviation 1 (Qiao et al., 2019).
+
+    Every filter is divided by its sample standard deviation (n - 1) plus 1e-5.
+    """
+
+    def standardized_weight(self) -> Tensor:
+        """The weight that the convolution uses, shape (out, in, k, k)."""
+        filters = self.weight.flatten(1)
+        centered = filters - filters.mean(1, keepdim=True)
+        return (centered / (filters.std(1, keepdim=True) + 1e-5)).view_as(self.weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W)."""
+        return self._conv_forward(input, self.standardized_weight(), self.bias)
+
+    def folded(self) -> nn.Conv2d:
+        """The same map with the standardised weight as a plain, fixed one."""
+        return fixed_conv(self.standardized_weight(), self.bias)
+
+
+class SpectralConv2d(nn.Module):
+    """A 3x3 convolution whose weight has spectral norm 1 (Miyato et al., 2018), as IGEBM uses it."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = parametrizations.spectral_norm(nn.Conv2d(channels, out, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W); while training, each call refines the estimate of the norm."""
+        return self.conv(x)  # type: ignore[no-any-return]  # a module's call is untyped
+
+    def folded(self) -> nn.Conv2d:
+        """The same map with the normalised weight as a plain, fixed one."""
+        return fixed_conv(self.conv.weight, self.conv.bias)
+
+
+def fixed_conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A plain 3x3 convolution with a weight (out, in, 3, 3) that has no history."""
+    out, channels = weight.shape[:2]
+    plain = nn.Conv2d(channels, out, 3, padding=1, device="meta")
+    plain.weight = nn.Parameter(weight.detach())
+    plain.bias = None if bias is None else nn.Parameter(bias.detach())
+    return plain
+
+
+def normalization(kind: Norm, channels: int) -> nn.Module:
+    """The norm of a residual block: "auto" is instance norm up to 128 channels, above it group norm of 32 groups.
+
+    Instance norm with an affine map is written as a group norm with one channel a group, which runs faster.
+    """
+    if kind == "none":
+        return nn.Identity()
+    if kind == "auto":
+        kind = "instance" if channels <= 128 else "group"
+    if kind == "instance":
+        return nn.GroupNorm(channels, channels)
+    if channels % 32:
+        raise ValueError(f"group norm has 32 groups; {channels} channels can't be divided by 32")
+    return nn.GroupNorm(32, channels)
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) with two weight-standardised 3x3 convolutions, each followed by norm, label gain and bias, and swish.
+
+    (B, C, H, W) -> (B, C, H, W). With labels (one-hot, (B, L)) two linear maps give a gain and a bias a channel.
+    """
+
+    def __init__(self, channels: int, norm: Norm, labels: int, spectral: bool) -> None:
+        super().__init__()
+
+        def conv() -> nn.Module:
+            if spectral:
+                return SpectralConv2d(channels, channels)
+            return WeightStandardizedConv2d(channels, channels, 3, padding=1)
+
+        self.conv1, self.norm1 = conv(), normalization(norm, channels)
+        self.conv2, self.norm2 = conv(), normalization(norm, channels)
+        self.label1 = nn.Linear(labels, 2 * channels) if labels else None
+        self.label2 = nn.Linear(labels, 2 * channels) if labels else None
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); label is (B, L) or None."""
+        h = F.silu(modulate(self.norm1(self.conv1(x)), self.label1, label))
+        h = F.silu(modulate(self.norm2(self.conv2(h)), self.label2, label))
+        return x + h
+
+
+def modulate(h: Tensor, linear: nn.Linear | None, label: Tensor | None) -> Tensor:
+    """Scale and shift the channels of h, (B, C, H, W), by maps of the label, (B, L); nothing without a label."""
+    if linear is None or label is None:
+        return h
+    gain, bias = linear(label)[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1)
+    return h * gain + bias
+
+
+class Downsample(nn.Module):
+    """A plain 3x3 convolution that may change the channels, average pooling to half the size, swish."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out, H/2, W/2)."""
+        return F.silu(halve(self.conv(x)))
+
+
+def halve(x: Tensor) -> Tensor:
+    """Half the height and width by 3x3 average pooling with stride 2; the zeros of the border count."""
+    return F.avg_pool2d(x, 3, stride=2, padding=1)
+
+
+class SelfAttention(nn.Module):
+    """x + gamma * attention(x) with channels/8 queries and keys and no 1/sqrt(d); gamma starts at 0.
+
+    (B, C, H, W) -> (B, C, H, W). Written with matrix products because the fused kernels have no second derivative,
+    which the KL loss needs.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.query = nn.Conv2d(channels, max(channels // 8, 1), 1)
+        self.key = nn.Conv2d(channels, max(channels // 8, 1), 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        q, k, v = (f(x).flatten(2) for f in (self.query, self.key, self.value))  # (B, C', HW)
+        weights = torch.softmax(q.transpose(1, 2) @ k, dim=-1)  # (B, HW, HW)
+        return x + self.gamma * (v @ weights.transpose(1, 2)).view_as(x)

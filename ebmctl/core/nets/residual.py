@@ -1,0 +1,61 @@
+"""The residual energy network: one class for Tables 5 and 6, MNIST, and the small networks that run on a laptop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ebmctl.core.config import ResidualConfig
+from ebmctl.core.nets.blocks import Downsample, ResidualBlock, SelfAttention, halve
+
+
+class Tower(nn.Module):
+    """The energy of one scale: (B, C, H, W) -> (B,)."""
+
+    def __init__(self, config: ResidualConfig, channels: int, labels: int, stages: int, attention: int) -> None:
+        super().__init__()
+        width = config.width
+        self.stem = nn.Conv2d(channels, width, 3, padding=1)
+        self.layers = nn.ModuleList()
+        for stage in range(stages):
+            for _ in range(config.blocks[stage] + 1):
+                self.layers.append(ResidualBlock(width, config.norm, labels, config.spectral_norm))
+            out = config.width * config.multipliers[stage]
+            self.layers.append(Downsample(width, out))
+            width = out
+            if stage + 1 == attention:
+                self.layers.append(SelfAttention(width))
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energy of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
+        x = F.silu(self.stem(x))
+        for layer in self.layers:
+            x = layer(x, label) if isinstance(layer, ResidualBlock) else layer(x)
+        pooled = F.silu(x).mean((2, 3))  # (B, width)
+        return self.head(pooled).squeeze(1)
+
+
+class ResidualEnergy(nn.Module):
+    """A sum of energies of the image at several scales (paper, section 2.4 and appendix B.1)."""
+
+    def __init__(self, config: ResidualConfig, channels: int, labels: int = 0) -> None:
+        super().__init__()
+        stages = len(config.blocks)
+        self.scales = nn.ModuleList(
+            Tower(config, channels, labels, stages - scale, 0 if scale else config.attention)
+            for scale in range(config.scales)
+        )
+
+    def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energies (B, S) of images (B, C, H, W) in [0, 1], the full scale first."""
+        energies = []
+        for scale, tower in enumerate(self.scales):
+            x = halve(x) if scale else x
+            energies.append(tower(x, label))
+        return torch.stack(energies, dim=1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """The energy (B,): the sum over the scales."""
+        return self.terms(x, label).sum(1)

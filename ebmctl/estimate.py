@@ -1,0 +1,82 @@
+"""What a run would take: parameters, memory and time, from a few measured steps on random images."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from ebmctl.checkpoint import seeded
+from ebmctl.data.base import ImageBatch, TensorImages
+from ebmctl.fit import Trainer
+from ebmctl.recipe import Part, Recipe
+
+
+def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+    """Numbers of a run: `parameters`, `memory_state` and `memory_peak` in bytes, `seconds_per_step`, `seconds`.
+
+    Steps are measured with few sampler steps and extrapolated to the recipe's K, in which their time is linear. The
+    replay buffer is filled first, so that the KL loss has both of its parts. Reading and decoding of files is not in
+    the estimate: the images are random.
+    """
+    images = torch.randint(0, 256, (16, recipe.data.channels, recipe.data.size, recipe.data.size), dtype=torch.uint8)
+    name = recipe.data.label
+    labels = torch.zeros(16, 10 if name == "class" else 1)
+    names = [str(i) for i in range(10)] if name == "class" else [name]
+    dataset = TensorImages(images, labels, names if name else (), exclusive=name == "class")
+    steps = getattr(recipe.objective.options, "steps", None)
+    if steps is None:
+        trainer = Trainer(recipe, dataset, accelerator, precision)
+        seconds = _measure(trainer, dataset)
+    else:
+        few = min(steps, 2)
+        trainer = Trainer(_with_sampler_steps(recipe, few), dataset, accelerator, precision)
+        seconds = short = _measure(trainer, dataset)
+        if steps > few:
+            longer = _measure(Trainer(_with_sampler_steps(recipe, few + 2), dataset, accelerator, precision), dataset)
+            seconds = short + (steps - few) * max(longer - short, 0.0) / 2
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    state = 4 * parameters * 5  # weights, gradient, two moments, EMA
+    state += sum(t.numel() * t.element_size() for t in trainer.objective.state_dict().values())
+    return {
+        "parameters": parameters,
+        "memory_state": state,
+        "memory_peak": _peak(accelerator.device),
+        "seconds_per_step": seconds,
+        "seconds": seconds * recipe.run.steps,
+    }
+
+
+def _with_sampler_steps(recipe: Recipe, steps: int) -> Recipe:
+    options = replace(recipe.objective.options, steps=steps)
+    return replace(recipe, objective=Part(recipe.objective.name, options))
+
+
+def _measure(trainer: Trainer, dataset: TensorImages) -> float:
+    """Seconds of a training step: the faster of two after one to warm up."""
+    batch_size = trainer.recipe.optimizer.batch_size
+    buffer = getattr(trainer.objective, "buffer", None)
+    if buffer is not None:
+        shape = buffer.images.shape
+        buffer.add(
+            torch.rand((min(shape[0], 2000), *shape[1:]), device=buffer.images.device), seeded(0, buffer.images.device)
+        )
+    batch = ImageBatch(*dataset.__getitems__([i % len(dataset) for i in range(batch_size)]))
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        trainer.train_step(batch)
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # kibibytes but on macOS

@@ -1,0 +1,44 @@
+"""Pictures of images: grids as PNG, chains as GIF."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from ebmctl.core.buffer import quantize
+from ebmctl.files import atomic_file
+
+PNG_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def grid(images: Tensor, zoom: int | None = None) -> Image.Image:
+    """Images (B, C, H, W) in [0, 1] as one square-like picture, enlarged without smoothing up to about 64 pixels."""
+    columns = math.ceil(math.sqrt(len(images)))
+    height, width = images.shape[2:]
+    zoom = zoom or max(1, 64 // max(height, width))
+    pixels = quantize(make_grid(images, nrow=columns, padding=1, pad_value=0.5)).permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(pixels)
+    return picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
+
+
+def save_grid(path: Path, images: Tensor, text: Mapping[str, str] | None = None) -> None:
+    """Write a grid; a PNG carries `text` as metadata."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    with atomic_file(path) as temporary:
+        options = {"pnginfo": info} if path.suffix.lower() == ".png" else {}
+        grid(images).convert("RGB").save(temporary, **options)
+
+
+def save_gif(path: Path, frames: Sequence[Tensor], milliseconds: int = 120) -> None:
+    """Write grids of images (B, C, H, W) as an animation that rests on its last frame."""
+    pictures = [grid(frame) for frame in frames]
+    times = [milliseconds] * (len(pictures) - 1) + [2000]
+    with atomic_file(path) as temporary:
+        pictures[0].save(temporary, save_all=True, append_images=pictures[1:], duration=times, loop=0)

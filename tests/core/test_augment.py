@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import functional as TF
+
+from ebmctl.core import augment
+from ebmctl.core.config import AugmentConfig
+
+
+@pytest.fixture
+def images(generator):
+    return torch.rand(16, 3, 32, 32, generator=generator)
+
+
+def test_crop_and_flip_against_torchvision(images, monkeypatch, generator):
+    boxes = torch.tensor(
+        [[0, 0, 32, 32], [4, 8, 20, 16], [10, 3, 9, 27], [31, 31, 1, 1]] * 4
+    )  # top, left, height, width
+    top, left, height, width = boxes.float().T / 32
+    crops = torch.stack([left + width / 2, top + height / 2, width, height], dim=1)
+    monkeypatch.setattr(augment, "draw_crops", lambda *_: crops)
+    for flip in (0.0, 1.0):
+        ours = augment.crop_and_flip(images, 0.5, flip, generator)
+        for image, result, (t, le, h, w) in zip(images, ours, boxes.tolist(), strict=True):
+            expected = TF.resized_crop(image, t, le, h, w, [32, 32], antialias=False)
+            expected = expected.flip(2) if flip else expected
+            inner = slice(None) if min(h, w) == 32 else slice(16 // min(h, w) + 1, -(16 // min(h, w) + 1))
+            # at a crop's border torchvision repeats its edge, and we look beyond it into the image
+            assert torch.allclose(result[:, inner, inner], expected[:, inner, inner], atol=2e-3)
+
+
+def test_crops_have_torchvisions_distribution(generator):
+    ours = augment.draw_crops(torch.zeros(4000, 3, 32, 32), 0.08, generator)
+    area, ratio = ours[:, 2] * ours[:, 3], ours[:, 2] / ours[:, 3]
+    torch.manual_seed(0)
+    blank = torch.zeros(3, 1000, 1000)
+    theirs = torch.tensor([RandomResizedCrop.get_params(blank, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)])
+    their_area = theirs[:, 2] * theirs[:, 3] / 1e6
+    their_ratio = theirs[:, 3] / theirs[:, 2]
+    at = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9])
+    assert torch.allclose(area.quantile(at), their_area.float().quantile(at), atol=0.03)
+    assert torch.allclose(ratio.quantile(at), their_ratio.float().quantile(at), atol=0.03)
+    low, high = ours[:, :2] - ours[:, 2:] / 2, ours[:, :2] + ours[:, 2:] / 2
+    assert low.min() >= -1e-6
+    assert high.max() <= 1 + 1e-6
+    assert abs(float(low[:, 0].mean() - (1 - high[:, 0]).mean())) < 0.02  # anywhere inside
+
+
+def fixed_uniform(monkeypatch, factors, turn):
+    """Make the colour distortion draw these factors (brightness, contrast, saturation) and this hue turn."""
+    draws = iter([torch.tensor(factors).view(3, 1, 1, 1), torch.tensor([turn])])
+    monkeypatch.setattr(augment, "_uniform", lambda *_: next(draws))
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ((0.6, 1.0, 1.0), lambda x: TF.adjust_brightness(x, 0.6)),
+        ((1.0, 0.5, 1.0), lambda x: TF.adjust_contrast(x, 0.5)),
+        ((1.0, 1.0, 0.3), lambda x: TF.adjust_saturation(x, 0.3)),
+        (
+            (0.8, 0.7, 0.4),
+            lambda x: TF.adjust_saturation(TF.adjust_contrast(TF.adjust_brightness(x, 0.8), 0.7), 0.4),
+        ),
+    ],
+)
+def test_color_against_torchvision(images, generator, monkeypatch, factors, expected):
+    fixed_uniform(monkeypatch, factors, 0.0)
+    ours = augment.distort_color(images[:1], 1.0, 1.0, generator)
+    assert torch.allclose(ours, expected(images[:1]), atol=2e-3)
+
+
+def test_hue_turns_keep_luma_and_grey_and_compose(images):
+    luma = torch.tensor(augment.LUMA)
+    angles = torch.tensor([0.3, math.pi, -1.0])
+    matrices = augment.hue_rotation(angles, images)
+    assert torch.allclose(luma @ matrices, luma.expand(3, 3), atol=1e-5)
+    assert torch.allclose(matrices.sum(2), torch.ones(3, 3), atol=1e-3)
+    there_and_back = augment.hue_rotation(-angles, images) @ matrices
+    assert torch.allclose(there_and_back, torch.eye(3).expand(3, 3, 3), atol=1e-5)
+    red_by_a_third = augment.hue_rotation(torch.tensor([2 * math.pi / 3]), images)[0] @ torch.tensor([1.0, 0, 0])
+    assert red_by_a_third.argmax() != 0
+
+
+def test_grey_against_torchvision(images, generator):
+    ours = augment.lose_color(images, 1.0, generator)
+    assert torch.allclose(ours, TF.rgb_to_grayscale(images, 3), atol=2e-3)
+
+
+def test_blur_against_torchvision(images, generator, monkeypatch):
+    sigma = torch.linspace(0.1, 2.0, len(images))[:, None]
+    monkeypatch.setattr(augment, "_uniform", lambda *_: sigma)
+    ours = augment.blur(images, 1.0, generator)
+    for image, result, s in zip(images, ours, sigma.flatten().tolist(), strict=True):
+        assert torch.allclose(result, TF.gaussian_blur(image, [5, 5], [s, s]), atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("part", ["crop", "flip", "color", "grey", "blur"])
+def test_each_image_has_its_own_draw(channels, part):
+    """Thirty-two equal images become different ones, in range, and the same for the same seed."""
+    off = {"crop": 1.0, "flip": 0.0, "color": 0.0, "grey": 0.0, "blur": 0.0}
+    on = {"crop": 0.1, "flip": 0.5, "color": 1.0, "grey": 0.5, "blur": 0.5}
+    config = AugmentConfig(**{**off, part: on[part]})
+    x = torch.rand(1, channels, 16, 16, generator=torch.Generator().manual_seed(1)).expand(32, -1, -1, -1)
+    results = [augment.augment(x, config, torch.Generator().manual_seed(s)) for s in (5, 5, 6)]
+    assert torch.equal(results[0], results[1])
+    assert results[0].shape == x.shape
+    assert 0 <= results[0].min() <= results[0].max() <= 1
+    distinct = len({r.numpy().tobytes() for r in results[0]})
+    if part == "grey" and channels == 1:
+        assert torch.equal(results[0], x)
+        return
+    assert distinct >= (2 if part in ("flip", "grey") else 10)
+    assert not torch.equal(results[0], results[2])
+
+
+def test_one_channel_has_brightness_and_contrast(generator, monkeypatch):
+    x = torch.rand(1, 1, 8, 8, generator=generator)
+    fixed_uniform(monkeypatch, (0.8, 0.7, 0.1), 1.0)
+    ours = augment.distort_color(x, 1.0, 1.0, generator)
+    expected = TF.adjust_contrast(TF.adjust_brightness(x, 0.8), 0.7)
+    assert torch.allclose(ours, expected, atol=1e-5)
+
+
+def test_switched_off(images, generator):
+    assert augment.augment(images, AugmentConfig(enabled=False), generator) is images
+    off = AugmentConfig(crop=1.0, flip=0.0, color=0.0, grey=0.0)
+    assert augment.augment(images, off, generator) is images
+
+
+@pytest.mark.parametrize("values", [{"crop": 0.0}, {"crop": 1.5}, {"flip": -0.1}, {"color": 2.0}, {"blur": 1.1}])
+def test_settings_are_checked(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        AugmentConfig(**values)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ebmctl.core.buffer import ReplayBuffer, last_of_each, quantize
+
+
+def make(capacity, policy, shape=(1, 1, 1)):
+    return ReplayBuffer(capacity, shape, policy, torch.device("cpu"))
+
+
+def test_round_trip_is_bit_exact_for_every_grey_level(generator):
+    levels = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
+    buffer = make(256, "fifo")
+    buffer.add(levels.float() / 255, generator)
+    assert torch.equal(buffer.images, levels)
+    again = make(256, "fifo")
+    again.add(buffer.images.float().div(255), generator)
+    assert torch.equal(again.images, levels)
+    drawn = buffer.draw(1000, generator)
+    assert torch.equal(quantize(drawn).float() / 255, drawn)
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=20))
+def test_quantize_never_wraps_around(values):
+    x = torch.tensor(values)
+    restored = quantize(x).float() / 255
+    assert ((restored - x.clamp(0, 1)).abs() <= 0.5 / 255 + 1e-6).all()
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 12))
+@settings(deadline=None)
+def test_fifo_keeps_the_latest(batches, capacity):
+    buffer, draw, history = make(capacity, "fifo"), torch.Generator(), []
+    for size in batches:
+        new = [len(history) + i for i in range(size)]
+        history += new
+        buffer.add(torch.tensor(new).view(-1, 1, 1, 1) / 255, draw)
+    assert len(buffer) == min(capacity, len(history))
+    assert sorted(buffer.images[: len(buffer)].flatten().tolist()) == history[-capacity:]
+
+
+def test_reservoir_is_a_uniform_sample_of_everything_added(generator):
+    counts = torch.zeros(20)
+    for _ in range(3000):
+        buffer = make(5, "reservoir")
+        for start in (0, 7, 14):  # batches that are larger than the buffer, too
+            values = torch.arange(start, min(start + 7, 20)).view(-1, 1, 1, 1) / 255
+            buffer.add(values, generator)
+        kept = buffer.images.flatten().long()
+        assert len(kept.unique()) == 5
+        counts[kept] += 1
+    frequency = counts / 3000
+    assert (frequency - 0.25).abs().max() < 0.04  # 5 standard deviations
+
+
+def test_last_of_each():
+    slot = torch.tensor([3, 0, 3, 9, 0, 1])
+    assert last_of_each(slot, 4).tolist() == [2, 4, 5]
+
+
+def test_state_round_trip(generator):
+    buffer = make(6, "reservoir", (3, 2, 2))
+    buffer.add(torch.rand(4, 3, 2, 2), generator)
+    other = make(6, "reservoir", (3, 2, 2))
+    other.load_state_dict({k: v.clone() for k, v in buffer.state_dict().items()})
+    assert torch.equal(other.images, buffer.images)
+    assert len(other) == 4
+    with pytest.raises(ValueError, match="does not fit"):
+        make(6, "fifo").load_state_dict(buffer.state_dict())
+    with pytest.raises(ValueError, match="does not fit"):
+        make(3, "fifo", (3, 2, 2)).load_state_dict(buffer.state_dict())

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from ebmctl.core import cd
+from ebmctl.core.buffer import ReplayBuffer
+from ebmctl.core.config import CDConfig, LangevinConfig, ResidualConfig
+from ebmctl.core.energy import Conditioned, frozen
+from ebmctl.core.langevin import Langevin
+from ebmctl.core.nets.residual import ResidualEnergy
+from tests.core.quadratic import Quadratic
+
+SHAPE = (1, 2, 2)
+CONFIG = CDConfig(steps=3, buffer_size=64, energy_regularizer=0.0, kl_entropy=0.0)
+
+
+def gradients(terms, network, group=None):
+    total = [torch.zeros_like(p) for p in network.parameters()]
+    for term in terms:
+        if group in (None, term.group):
+            parts = torch.autograd.grad(term.loss, list(network.parameters()), allow_unused=True)
+            total = [t if g is None else t + g for t, g in zip(total, parts, strict=True)]
+    return total
+
+
+def objective(config, seed=0, shape=SHAPE, step_size=0.2, clamp=False, fill=0):
+    sampler = Langevin(LangevinConfig(step_size, 0.01, clamp), torch.Generator().manual_seed(seed))
+    made = cd.ImprovedCD(config, shape, sampler, lambda x: x)
+    if fill:
+        made.buffer.add(torch.rand(fill, *shape, generator=torch.Generator().manual_seed(9)), sampler.generator)
+    return made
+
+
+def test_contrastive_gradient_on_a_quadratic_energy():
+    """dL/dk = (mean |x+ - m|^2 - mean |x- - m|^2) / 2 / S, dL/dm = -k (mean x+ - mean x-) / S, over S = 2 scales."""
+    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
+    data, samples = torch.rand(8, *SHAPE), torch.rand(8, *SHAPE)
+    config = replace(CONFIG, energy_regularizer=0.7)
+    energy = Conditioned(network, None)
+    terms = [
+        cd.contrastive_loss(energy, data, +1, "data", config),
+        cd.contrastive_loss(energy, samples, -1, "x", config),
+    ]
+    by_k, by_m = gradients(terms, network)
+    k, m = network.k.detach(), network.m.detach()
+
+    def square(x):
+        return (x - m).flatten(1).square().sum(1)
+
+    expected_k, expected_m = 0.0, torch.zeros(SHAPE)
+    for x, sign in ((data, 1), (samples, -1)):
+        e = k / 2 * square(x) / 2  # one of the two equal scales
+        expected_k += sign * (square(x) / 4).mean() + 0.7 * (2 * e * square(x) / 4).mean()
+        expected_m -= (((sign + 0.7 * 2 * e)[:, None, None, None]) * k * (x - m) / 2).mean(0)
+    assert torch.allclose(by_k, expected_k, rtol=1e-5)
+    assert torch.allclose(by_m, expected_m, rtol=1e-5)
+
+
+def test_kl_gradient_on_a_quadratic_energy():
+    """x^ = y - s k (y - m) and L = E_fixed(x^) / 2: dL/dk = -s k0 <x^ - m0, y - m> / 2, dL/dm = s k k0 (x^ - m0)/2."""
+    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
+    sampler = Langevin(LangevinConfig(0.2, 0.0, clamp=False), torch.Generator())
+    y = torch.rand(8, *SHAPE)
+    sample = sampler.step(Conditioned(network, None), y, create_graph=True)
+    by_k, by_m = gradients([cd.kl_loss(Conditioned(frozen(network), None), sample, None, 1.0, CONFIG)], network)
+    k, m = network.k.detach(), network.m.detach()
+    moved = y - 0.2 * k * (y - m)
+    assert torch.allclose(by_k, -0.2 * k * ((moved - m) * (y - m)).flatten(1).sum(1).mean() / 2, rtol=1e-5)
+    assert torch.allclose(by_m, 0.2 * k * k * (moved - m).mean(0) / 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", ["last", "all"])
+def test_kl_gradient_against_finite_differences_through_the_sampler(steps):
+    """The parameters of the energy that judges the samples are held fixed; those that move the samples are not."""
+    torch.manual_seed(1)
+    shape = (1, 8, 8)
+    network = ResidualEnergy(ResidualConfig(4, (0, 0), (1, 2), attention=1, scales=2), 1).double()
+    config = replace(CONFIG, kl_entropy=0.3, kl_steps=steps, entropy_after=1, entropy_neighbors=10)
+    data = torch.rand(4, *shape, dtype=torch.float64)
+    fixed = frozen(network)
+    past = torch.rand(10, *shape, dtype=torch.float64)
+    start = torch.rand(4, *shape, dtype=torch.float64)
+
+    def loss(create_graph: bool) -> torch.Tensor:
+        sampler = Langevin(LangevinConfig(2.0, 0.01), torch.Generator().manual_seed(3))
+        x = start
+        energy = Conditioned(network, None)
+        for step in range(3):
+            last = step == 2
+            x = sampler.step(
+                energy if last or steps == "all" else Conditioned(fixed, None),
+                x,
+                create_graph=create_graph and (last or steps == "all"),
+            )
+        return cd.kl_loss(Conditioned(fixed, None), x, past, 1.0, config).loss
+
+    exact = torch.autograd.grad(loss(True), list(network.parameters()), allow_unused=True)
+    checked = 0
+    for parameter, gradient in zip(network.parameters(), exact, strict=True):
+        if gradient is None:
+            continue
+        direction = torch.randn(parameter.shape, dtype=torch.float64)
+        with torch.no_grad():
+            values = []
+            for sign in (1, -1):
+                parameter.add_(sign * 1e-5 * direction)
+                values.append(float(loss(False)))
+                parameter.sub_(sign * 1e-5 * direction)
+        numeric = (values[0] - values[1]) / 2e-5
+        assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-4, abs=1e-9)
+        checked += abs(numeric) > 1e-8
+    assert checked > 10
+    assert data.shape == start.shape
+
+
+def test_no_gradient_flows_through_the_fixed_parameters():
+    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
+    fixed = frozen(network)
+    sample = torch.rand(4, *SHAPE, requires_grad=True)
+    term = cd.kl_loss(Conditioned(fixed, None), sample, None, 1.0, CONFIG)
+    parameters = [*network.parameters()]
+    assert torch.autograd.grad(term.loss, parameters, allow_unused=True, retain_graph=True) == (None, None)
+    assert torch.autograd.grad(term.loss, sample)[0].abs().sum() > 0
+    assert not any(p.requires_grad for p in fixed.parameters())
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8, 50])
+def test_parts_of_the_kl_loss_give_the_same_gradient(parts):
+    """Only the peak memory may depend on kl_parts: the noise is drawn part by part, so it is switched off here."""
+    torch.manual_seed(0)
+    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
+    data = torch.rand(16, *SHAPE)
+    found = []
+    for count in (1, parts):
+        config = replace(CONFIG, kl_parts=count, kl_entropy=0.3, entropy_after=1, kl_samples=11)
+        made = objective(config, fill=64)
+        made.sampler.config = LangevinConfig(0.2, 0.0, clamp=False)
+        found.append(gradients(made.losses(network, data, None), network, "kl"))
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))
+
+
+def test_algorithm_1_end_to_end_against_a_plain_transcription():
+    """The same chain, written out for a quadratic energy without the project's sampler, buffer or losses."""
+    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
+    data = torch.rand(8, *SHAPE)
+    made = objective(replace(CONFIG, start="noise", kl_parts=1))
+    by_k, by_m = gradients(made.losses(network, data, None), network)
+
+    draw = torch.Generator().manual_seed(0)
+    x = torch.rand(8, *SHAPE, generator=draw)
+    k, m = torch.tensor(1.5, requires_grad=True), torch.full(SHAPE, 0.3, requires_grad=True)
+    for step in range(3):
+        y = (x + 0.01 * torch.randn(x.shape, generator=draw)).detach()
+        x = y - 0.2 * k * (y - m)
+        if step < 2:
+            x = x.detach()
+
+    def mean_energy(x, k, m):
+        return (k / 2 * (x - m).flatten(1).square().sum(1)).mean() / 2
+
+    total = mean_energy(data, k, m) - mean_energy(x.detach(), k, m) + mean_energy(x, k.detach(), m.detach())
+    expected = torch.autograd.grad(total, [k, m])
+    assert torch.allclose(by_k, expected[0], rtol=1e-4)
+    assert torch.allclose(by_m, expected[1], rtol=1e-4, atol=1e-7)
+    quantized = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+    assert torch.equal(made.buffer.images[:8], quantized)
+
+
+def test_switches():
+    network = Quadratic(1.0, torch.zeros(SHAPE))
+    data = torch.rand(8, *SHAPE)
+
+    def groups(**changes):
+        made = objective(replace(CONFIG, **changes), fill=64)
+        return [(t.group, sorted(t.logs)) for t in made.losses(network, data, None)]
+
+    assert [g for g, _ in groups(kl_loss=False)] == ["cd", "cd"]
+    assert [g for g, _ in groups(kl_parts=2)] == ["kl", "kl", "cd", "cd"]
+    assert groups(kl_entropy=0.3, entropy_after=64)[0][1] == ["loss_entropy", "loss_kl"]
+    assert groups(kl_entropy=0.3, entropy_after=65)[0][1] == ["loss_entropy", "loss_kl"]  # a full buffer is enough
+    assert groups(kl_entropy=0.0)[0][1] == ["loss_kl"]
+
+
+def test_entropy_waits_for_a_filled_buffer():
+    buffer = ReplayBuffer(100, SHAPE, "fifo", torch.device("cpu"))
+    draw = torch.Generator()
+    config = replace(CONFIG, kl_entropy=0.3, entropy_after=50, buffer_size=100, entropy_neighbors=7)
+    buffer.add(torch.rand(49, *SHAPE), draw)
+    assert cd.past_samples(buffer, draw, lambda x: x, config) is None
+    buffer.add(torch.rand(1, *SHAPE), draw)
+    past = cd.past_samples(buffer, draw, lambda x: 1 - x, config)  # augmented as they are drawn
+    assert past is not None
+    assert past.shape == (7, *SHAPE)
+
+
+def test_entropy_estimate_ranks_known_distributions(generator):
+    """H of N(0, s^2 I) grows with s; a point mass, a line and a cube are in this order; two clusters lie between."""
+
+    def loss(draw):
+        return float(cd.entropy_loss(draw(64), draw(100)))
+
+    def normal(scale):
+        return lambda n: scale * torch.randn(n, 6, generator=generator)
+
+    by_scale = [loss(normal(s)) for s in (0.01, 0.1, 1.0, 10.0)]
+    assert by_scale == sorted(by_scale, reverse=True)
+    # log of a distance scales exactly: 10 times the spread is ln 10 more entropy a dimension-free neighbour distance
+    assert by_scale[1] - by_scale[2] == pytest.approx(2.302585, abs=0.25)
+
+    def line(n):
+        return torch.rand(n, 1, generator=generator) * torch.ones(6)
+
+    def cube(n):
+        return torch.rand(n, 6, generator=generator)
+
+    def clusters(n):
+        return torch.randint(0, 2, (n, 1), generator=generator) + 0.05 * torch.randn(n, 6, generator=generator)
+
+    assert loss(lambda n: torch.zeros(n, 6)) > loss(line) > loss(clusters) > loss(cube)
+
+
+def test_entropy_is_finite_with_a_gradient_at_distance_zero():
+    x = torch.zeros(3, *SHAPE, requires_grad=True)
+    loss = cd.entropy_loss(x, torch.zeros(5, *SHAPE))
+    assert torch.isfinite(loss)
+    assert torch.isfinite(torch.autograd.grad(loss, x)[0]).all()
+
+
+def test_a_sampler_without_gradient_and_the_kl_loss_is_an_error(generator):
+    sampler = Langevin(LangevinConfig(), generator)
+    sampler.differentiable = False
+    with pytest.raises(ValueError, match="not differentiable"):
+        cd.ImprovedCD(CONFIG, SHAPE, sampler, lambda x: x)
+    assert cd.ImprovedCD(replace(CONFIG, kl_loss=False), SHAPE, sampler, lambda x: x)
+
+
+def test_chain_starts(generator):
+    config = replace(CONFIG, noise_probability=0.25)
+    buffer = ReplayBuffer(16, SHAPE, "fifo", torch.device("cpu"))
+    like = torch.zeros(4000, *SHAPE)
+    assert cd.chain_starts(like, buffer, generator, config).std() > 0.25  # an empty buffer: all noise
+    buffer.add(torch.full((16, *SHAPE), 1.0), generator)
+    fresh = (cd.chain_starts(like, buffer, generator, config) != 1).flatten(1).any(1).float().mean()
+    assert abs(float(fresh) - 0.25) < 0.03
+    assert (cd.chain_starts(like, buffer, generator, replace(config, start="noise")) != 1).float().mean() > 0.99
+
+
+def test_labels_reach_every_part_of_the_loss():
+    """With labels bound wrongly (for example to the whole batch in a part) shapes would not match, or values differ."""
+    torch.manual_seed(0)
+    network = ResidualEnergy(ResidualConfig(4, (0,), (1,), attention=0, scales=1), 1, labels=3)
+    shape = (1, 8, 8)
+    data, label = torch.rand(6, *shape), torch.eye(3).repeat(2, 1)
+    config = replace(CONFIG, kl_parts=2, kl_samples=4)
+    terms = list(objective(config, shape=shape, fill=32).losses(network, data, label))
+    other = list(objective(config, shape=shape, fill=32).losses(network, data, label.flip(0)))
+    assert [t.group for t in terms] == ["kl", "kl", "cd", "cd"]
+    assert not any(torch.equal(a.loss, b.loss) for a, b in zip(terms, other, strict=True))
+    assert isinstance(network, nn.Module)

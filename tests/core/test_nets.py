@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ebmctl.core.config import ResidualConfig
+from ebmctl.core.ema import update_ema
+from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gradient, frozen
+from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
+from ebmctl.core.nets.residual import ResidualEnergy
+
+SMALL = ResidualConfig(8, (1, 0), (1, 2), attention=1, scales=2)
+TABLE_5 = ResidualConfig()
+TABLE_6 = ResidualConfig(64, (0, 0, 0, 1, 1), (2, 2, 4, 8, 8), attention=4, scales=3)
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "channels", "labels"),
+    [
+        (SMALL, 16, 1, 0),
+        (SMALL, 15, 3, 4),
+        (ResidualConfig(8, (0,), (1,), 0, 1, norm="none"), 9, 1, 2),
+        (ResidualConfig(32, (0,), (1,), 0, 1, norm="group"), 8, 1, 0),
+        (ResidualConfig(8, (0, 0), (1, 2), 0, 2, spectral_norm=True), 16, 3, 0),
+    ],
+)
+def test_terms_sum_to_the_energy_and_frozen_agrees(config, size, channels, labels, generator):
+    network = ResidualEnergy(config, channels, labels)
+    x = torch.rand(3, channels, size, size, generator=generator)
+    label = torch.eye(labels)[torch.arange(3) % labels] if labels else None
+    network.eval()  # spectral norm refines its estimate at each training forward
+    terms = network.terms(x, label)
+    assert terms.shape == (3, config.scales)
+    assert torch.allclose(network(x, label), terms.sum(1))
+    fixed = frozen(network)
+    assert torch.allclose(fixed.terms(x, label), terms, atol=1e-6)
+    ours, theirs = (energy_gradient(Conditioned(n, label), x) for n in (network, fixed))
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert not any(isinstance(m, WeightStandardizedConv2d) for m in fixed.modules())
+
+
+def test_each_image_has_an_energy_of_its_own(generator):
+    network = ResidualEnergy(SMALL, 1)
+    x = torch.rand(4, 1, 16, 16, generator=generator)
+    assert torch.allclose(network(x)[1:], network(x[1:]), atol=1e-6)
+
+
+def test_the_papers_networks():
+    with torch.device("meta"):
+        cifar, celeba = ResidualEnergy(TABLE_5, 3), ResidualEnergy(TABLE_6, 3)
+    assert sum(p.numel() for p in cifar.parameters()) == 6_564_196
+    assert [tower.head.in_features for tower in cifar.scales] == [512, 256, 128]
+    assert [tower.head.in_features for tower in celeba.scales] == [512, 512, 256]
+    attention = [m for m in celeba.modules() if isinstance(m, SelfAttention)]
+    assert [a.value.in_channels for a in attention] == [512]
+    groups = {m.num_channels: m.num_groups for m in celeba.modules() if isinstance(m, nn.GroupNorm)}
+    assert groups == {64: 64, 128: 128, 256: 32, 512: 32}
+
+
+def test_standardized_filters():
+    conv = WeightStandardizedConv2d(5, 7, 3, padding=1)
+    filters = conv.standardized_weight().flatten(1)
+    assert torch.allclose(filters.mean(1), torch.zeros(7), atol=1e-6)
+    assert torch.allclose(filters.std(1), torch.ones(7), atol=1e-3)
+    x = torch.rand(2, 5, 8, 8)
+    assert torch.allclose(conv.folded()(x), conv(x), atol=1e-6)
+
+
+def test_attention_against_a_loop(generator):
+    attention = SelfAttention(8)
+    nn.init.constant_(attention.gamma, 0.7)
+    x = torch.rand(2, 8, 3, 3, generator=generator)
+    result = attention(x)
+    for image, out in zip(x, result, strict=True):
+        flat = image.flatten(1)  # (8, 9)
+        q, k, v = (f.weight.squeeze() @ flat.reshape(8, 9) if f.weight.shape[0] > 1 else f.weight.view(1, 8) @ flat
+                   for f in (attention.query, attention.key, attention.value))  # fmt: skip
+        q, k, v = q + attention.query.bias[:, None], k + attention.key.bias[:, None], v + attention.value.bias[:, None]
+        for i in range(9):
+            weights = torch.softmax(torch.stack([q[:, i] @ k[:, j] for j in range(9)]), 0)
+            expected = flat[:, i] + 0.7 * (v * weights).sum(1)
+            assert torch.allclose(out.flatten(1)[:, i], expected, atol=1e-5)
+
+
+def test_labels_scale_and_shift(generator):
+    network = ResidualEnergy(SMALL, 1, labels=2)
+    x = torch.rand(3, 1, 16, 16, generator=generator)
+    first, second = (network(x, torch.eye(2)[[i] * 3]) for i in (0, 1))
+    assert (first - second).abs().min() > 0
+
+
+def test_autocast_is_close_and_keeps_float32(generator):
+    network = ResidualEnergy(SMALL, 1)
+    x = torch.rand(3, 1, 16, 16, generator=generator)
+    low = Autocast(network, torch.bfloat16)
+    assert low(x).dtype == torch.float32
+    assert torch.allclose(low(x), network(x), atol=0.05)
+    assert energy_gradient(frozen(low), x).dtype == torch.float32
+    assert {p.dtype for p in low.parameters()} == {torch.float32}
+    assert not torch.equal(low(x), network(x))
+
+
+@pytest.mark.slow
+def test_compiled_copy_follows_the_parameters(generator):
+    network = ResidualEnergy(SMALL, 1)
+    freeze = CompiledFreeze(network)
+    x = torch.rand(3, 1, 16, 16, generator=generator)
+    for _ in range(2):
+        compiled = freeze(network)
+        expected = energy_gradient(Conditioned(network, None), x)
+        assert torch.allclose(energy_gradient(Conditioned(compiled, None), x), expected, atol=1e-5)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"width": 0},
+        {"scales": 5},
+        {"scales": 0},
+        {"attention": 5},
+        {"blocks": ()},
+        {"multipliers": (1,)},
+        {"blocks": (-1, 0, 0, 0)},
+    ],
+)
+def test_settings_are_checked(values):
+    with pytest.raises(ValueError, match=r"stages|width|scales|attention|blocks"):
+        ResidualConfig(**values)
+
+
+def test_ema_follows_and_is_not_dominated_by_its_start():
+    average, current = torch.zeros(3), torch.ones(3)
+    update_ema([average], [current], decay=0.999, step=1)
+    assert torch.allclose(average, torch.full((3,), 0.9))
+    average = torch.zeros(3)
+    for step in range(100_000, 100_010):
+        update_ema([average], [current], decay=0.9, step=step)
+    assert torch.allclose(average, torch.full((3,), 1 - 0.9**10))
