@@ -53,15 +53,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 raise ValueError(f"{path} is not a PyTorch checkpoint: it holds no data.pkl")
             folder = index.removesuffix("data.pkl")
             tree = _interpret(archive.read(index))
-            return _resolve(tree, archive, folder)  # type: ignore[no-any-return]  # checked by the callers' keys
+            content = _resolve(tree, archive, folder)
     except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable PyTorch checkpoint ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds no dictionary of tensors and settings")
+    return content
 
 
 def _interpret(data: bytes) -> Any:
     """Run the stack machine of a pickle on plain data only."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
+    memo: dict[Any, Any] = {}
 
     def to_mark() -> list[Any]:
         at = max(i for i, item in enumerate(stack) if item is _MARK)
@@ -82,7 +85,7 @@ def _interpret(data: bytes) -> Any:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(memo[argument])
         elif name == "GLOBAL":
-            stack.append(argument.replace(" ", "."))
+            stack.append(str(argument).replace(" ", "."))
         elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
             stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
         elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
@@ -118,8 +121,8 @@ def _interpret(data: bytes) -> Any:
 def _items(target: Any) -> dict[Any, Any]:
     """The dictionary that SETITEMS fills: a dictionary, or the contents of an object that is one (EasyDict)."""
     if isinstance(target, Call):
-        target.state = target.state if isinstance(target.state, dict) else {}
-        return target.state
+        target.state = state = target.state if isinstance(target.state, dict) else {}
+        return state
     return target  # type: ignore[no-any-return]  # anything else fails at once, as a TypeError
 
 

@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
-from ebmctl.data.names import DATASETS
 from ebmctl.hookspecs import Register, hookimpl
+
+DATASETS: dict[str, tuple[str, str]] = {
+    "digits": ("ebmctl.data.digits:make", "1,797 handwritten digits that scikit-learn ships"),
+    "fashion-mnist": ("ebmctl.data.idx:make_fashion_mnist", "70,000 grey images of clothes"),
+    "mnist": ("ebmctl.data.idx:make_mnist", "70,000 handwritten digits"),
+    "cifar10": ("ebmctl.data.cifar:make_cifar10", "60,000 colour images of 10 classes, 32x32"),
+    "cifar100": ("ebmctl.data.cifar:make_cifar100", "60,000 colour images of 100 classes, 32x32"),
+    "svhn": ("ebmctl.data.svhn:make", "house numbers from street pictures, 32x32"),
+    "textures": ("ebmctl.data.textures:make", "Describable Textures (DTD), 5,640 pictures of 47 kinds"),
+    "imagenet32": ("ebmctl.data.imagenet32:make", "ImageNet at 32x32, 1.28 million images (parquet)"),
+    "celeba": ("ebmctl.data.celeba:make_celeba", "202,599 faces with 40 attributes"),
+    "celebahq": ("ebmctl.data.celeba:make_celebahq", "30,000 faces with 40 attributes (CelebAMask-HQ)"),
+    "lsun-bedroom": ("ebmctl.data.lsun:make", "3 million bedrooms (lmdb)"),
+    "noise": ("ebmctl.data.synthetic:make_noise", "uniform noise"),
+    "constant": ("ebmctl.data.synthetic:make_constant", "images of one colour each"),
+}
+
+NATIVE: dict[str, tuple[int, int]] = {
+    "digits": (16, 1),
+    "fashion-mnist": (28, 1),
+    "mnist": (28, 1),
+    "celeba": (64, 3),
+    "celebahq": (128, 3),
+    "lsun-bedroom": (128, 3),
+}
 
 
 @hookimpl

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmctl import registry
 from ebmctl.core.config import SampleConfig
+from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder
 from ebmctl.recipe import Part, Recipe, from_mapping
@@ -36,15 +37,15 @@ class ModelConfig:
         return (self.recipe.data.channels, self.recipe.data.size, self.recipe.data.size)
 
 
-def build_network(part: Part, channels: int, labels: int) -> nn.Module:
+def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
     """The energy network that a recipe names, with random weights."""
     network = registry.find("architecture", part.name).load()(part.options, channels, labels)
-    if not isinstance(network, nn.Module):
-        raise EbmctlError(f"the architecture '{part.name}' gave no torch module")
+    if not isinstance(network, EnergyNetwork):
+        raise EbmctlError(f"the architecture '{part.name}' gave no EnergyNetwork")
     return network
 
 
-def save_model(folder: Path, config: ModelConfig, network: nn.Module, card: str) -> None:
+def save_model(folder: Path, config: ModelConfig, network: EnergyNetwork, card: str) -> None:
     """Write a model folder, whole or not at all."""
     recipe = config.recipe.to_mapping()
     data = recipe["data"]
@@ -64,7 +65,7 @@ def save_model(folder: Path, config: ModelConfig, network: nn.Module, card: str)
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
-def load_model(folder: Path) -> tuple[ModelConfig, nn.Module]:
+def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     """Read a model folder; raises EbmctlError with one line that names the file at fault."""
     path = folder / "config.json"
     document = read_json(path)
@@ -85,7 +86,7 @@ def load_model(folder: Path) -> tuple[ModelConfig, nn.Module]:
     return config, network.eval().requires_grad_(False)
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> None:
+def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: Path) -> None:
     """Give a network its weights; raises EbmctlError where names or shapes differ."""
     try:
         network.load_state_dict(dict(tensors))

@@ -16,10 +16,12 @@ from ebmctl import registry
 from ebmctl.checkpoint import build_network, seeded
 from ebmctl.core.cd import LossTerm
 from ebmctl.core.ema import update_ema
-from ebmctl.core.energy import Autocast, CompiledFreeze, frozen
-from ebmctl.data import DataRequest, ImageBatch, ImageDataset, default_root, open_dataset, to_float
+from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
+from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
+from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.loader import batches
 from ebmctl.data.order import IndexOrder
+from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError, unknown
 from ebmctl.recipe import Recipe
 
@@ -149,7 +151,7 @@ class Trainer:
             "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
         )
 
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> EnergyNetwork:
         """The network to evaluate: the EMA, or the network itself where there is none."""
         return self.ema if self.recipe.optimizer.ema else self.network
 

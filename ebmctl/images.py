@@ -13,7 +13,8 @@ from torchvision.utils import make_grid
 from ebmctl.core.buffer import quantize
 from ebmctl.files import atomic_file
 
-PNG_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Kinds of picture that a grid can be written as."""
 
 
 def grid(images: Tensor, zoom: int | None = None) -> Image.Image:
@@ -32,8 +33,11 @@ def save_grid(path: Path, images: Tensor, text: Mapping[str, str] | None = None)
     for key, value in (text or {}).items():
         info.add_text(key, value)
     with atomic_file(path) as temporary:
-        options = {"pnginfo": info} if path.suffix.lower() == ".png" else {}
-        grid(images).convert("RGB").save(temporary, **options)
+        picture = grid(images).convert("RGB")
+        if path.suffix.lower() == ".png":
+            picture.save(temporary, pnginfo=info)
+        else:
+            picture.save(temporary)
 
 
 def save_gif(path: Path, frames: Sequence[Tensor], milliseconds: int = 120) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmctl import registry, settings
 from ebmctl.checkpoint import ModelConfig, load_model, seeded
 from ebmctl.core.config import SampleConfig
-from ebmctl.core.energy import Conditioned, frozen
+from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.sampling import chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
 from ebmctl.recipe import Recipe
@@ -24,7 +24,7 @@ class Model:
     """An energy network with what its folder says of it."""
 
     config: ModelConfig
-    network: nn.Module
+    network: EnergyNetwork
 
     @property
     def shape(self) -> tuple[int, int, int]:

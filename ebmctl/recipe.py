@@ -117,6 +117,12 @@ class Recipe:
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
+_OTHER_RECIPES = {
+    "celebahq": "celebahq128",
+    "lsun-bedroom": "lsun-bedroom128",
+    "cifar100": "cifar10",
+    "svhn": "cifar10",
+}
 _CONFIGS = {"data": DataConfig, "sampling": SampleConfig, "optimizer": OptimizerConfig, "run": RunConfig}
 
 
@@ -166,7 +172,7 @@ def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags:
     pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all.
     """
     registry.find_dataset(dataset)
-    own = dataset if dataset in bundled() else registry.DATASET_RECIPES.get(dataset, "default")
+    own = dataset if dataset in bundled() else _OTHER_RECIPES.get(dataset, "default")
     values = read(recipe or own)
     size, channels = registry.native_shape(dataset)
     values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": dataset}

@@ -10,8 +10,7 @@ from typing import Any
 
 import pluggy
 
-from ebmctl import hookspecs
-from ebmctl.data.names import NATIVE
+from ebmctl import builtins, hookspecs
 from ebmctl.errors import UsageError, unknown
 
 KINDS = {
@@ -20,12 +19,6 @@ KINDS = {
     "sampler": "register_samplers",
     "augmentation": "register_augmentations",
     "dataset": "register_datasets",
-}
-DATASET_RECIPES = {
-    "celebahq": "celebahq128",
-    "lsun-bedroom": "lsun-bedroom128",
-    "cifar100": "cifar10",
-    "svhn": "cifar10",
 }
 
 
@@ -63,8 +56,6 @@ def load_object(target: Any) -> Any:
 @functools.cache
 def manager() -> pluggy.PluginManager:
     """The plugin manager, with what ships and what installed packages add (entry-point group `ebmctl`)."""
-    from ebmctl import builtins
-
     plugins = pluggy.PluginManager("ebmctl")
     plugins.add_hookspecs(hookspecs)
     plugins.register(builtins, "ebmctl")
@@ -104,4 +95,4 @@ def find_dataset(name: str) -> None:
 
 def native_shape(dataset: str) -> tuple[int, int]:
     """Size and channels that a dataset has of itself; 32 and 3 where it is not known."""
-    return NATIVE.get(dataset, (32, 3))
+    return builtins.NATIVE.get(dataset, (32, 3))

@@ -71,8 +71,8 @@ def _unlike(path: str, wanted: str, value: Any) -> UsageError:
 
 def plain(config: Any) -> dict[str, Any]:
     """A dataclass as a mapping of plain values, tuples as lists, without the keys that are None."""
-    pairs = dataclasses.asdict(config).items() if dataclasses.is_dataclass(config) else dict(config).items()
-    return {k: _plain_value(v) for k, v in pairs if v is not None}
+    values = config if isinstance(config, Mapping) else dataclasses.asdict(config)
+    return {k: _plain_value(v) for k, v in values.items() if v is not None}
 
 
 def _plain_value(value: Any) -> Any:
@@ -84,7 +84,8 @@ def _plain_value(value: Any) -> Any:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises UsageError with one line that names the file."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return document
     except OSError as error:
         raise UsageError(f"can't read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -113,5 +114,5 @@ def dump_toml(values: Mapping[str, Any]) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    # JSON's numbers, booleans, lists and (unescaped or \u-escaped) strings are TOML's too.
-    return json.dumps(value)
+    # JSON's numbers, booleans, lists and strings are TOML's too, but for surrogate pairs and an unescaped DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

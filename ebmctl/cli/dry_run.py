@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ebmctl import settings
 from ebmctl.cli import console
 from ebmctl.cli.train import make_accelerator
 from ebmctl.recipe import Recipe
 
 
-def dry_run(recipe: Recipe, device: str, precision: str, data_dir: Path | None, as_json: bool) -> None:
+def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
     """Print the resolved recipe, and an estimate from a few measured steps."""
     from ebmctl.estimate import estimate
 

@@ -57,7 +57,7 @@ def train(
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
 
-            show_estimate(resolved, device, precision, data_dir, as_json)
+            show_estimate(resolved, device, precision, as_json)
             return
         accelerator = make_accelerator(device, processes)
         folder, resolved = _open_run(resolved, out, resume, steps, accelerator)

@@ -103,7 +103,8 @@ def hue_rotation(angle: Tensor, like: Tensor) -> Tensor:
     turn = torch.zeros(len(angle), 3, 3, device=like.device, dtype=like.dtype)
     turn[:, 0, 0] = 1
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    result: Tensor = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return result
 
 
 def lose_color(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -121,6 +122,6 @@ def blur(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     kernel = (kernel / kernel.sum(1, keepdim=True)).T[:, :, None, None, None]  # (5, B, 1, 1, 1)
     height, width = x.shape[2:]
     padded = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    rows = sum(kernel[i] * padded[:, :, i : i + height] for i in range(5))
-    columns = sum(kernel[i] * rows[:, :, :, i : i + width] for i in range(5))  # type: ignore[index]  # sum() may be 0
-    return columns.clamp(0, 1)  # type: ignore[union-attr, return-value]
+    rows = torch.stack([kernel[i] * padded[:, :, i : i + height] for i in range(5)]).sum(0)
+    columns = torch.stack([kernel[i] * rows[:, :, :, i : i + width] for i in range(5)]).sum(0)
+    return columns.clamp_(0, 1)

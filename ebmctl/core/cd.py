@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import CDConfig
-from ebmctl.core.energy import Conditioned, frozen
+from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler, run
 from ebmctl.core.sampling import Transition, uniform_noise
 
-Freeze = Callable[[nn.Module], nn.Module]
+Freeze = Callable[[EnergyNetwork], EnergyNetwork]
 
 
 class LossTerm(NamedTuple):
@@ -39,7 +39,7 @@ class ImprovedCD:
         self.buffer = ReplayBuffer(config.buffer_size, shape, config.buffer_policy, sampler.generator.device)
 
     def losses(
-        self, network: nn.Module, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
+        self, network: EnergyNetwork, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
     ) -> Iterator[LossTerm]:
         """The loss terms for a batch of data (B, C, H, W) in [0, 1] with labels (B, L), or None."""
         chains = (self.buffer, self.sampler, self.transition)
@@ -59,7 +59,7 @@ class ImprovedCD:
 
 
 def improved_cd(
-    network: nn.Module,
+    network: EnergyNetwork,
     positives: Tensor,
     label: Tensor | None,
     buffer: ReplayBuffer,

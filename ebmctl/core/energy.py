@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, TypeVar, cast
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class Energy(Protocol):
@@ -18,14 +16,16 @@ class Energy(Protocol):
         """Energies (B,)."""
 
 
-class EnergyNetwork(Protocol):
-    """What an architecture is: a torch module that gives its energy and the terms that sum to it."""
+class EnergyNetwork(nn.Module):
+    """What an architecture is: a torch module whose energy is the sum of its `terms`."""
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Energies (B, S), one for each scale."""
+        """Energies (B, S), one for each scale, of images (B, C, H, W) in [0, 1] and labels (B, L)."""
+        raise NotImplementedError
 
-    def __call__(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The energy (B,), the sum of the terms."""
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """The energy (B,): the sum of the terms."""
+        return self.terms(x, label).sum(1)
 
 
 class Conditioned:
@@ -36,14 +36,15 @@ class Conditioned:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        return self.network(x, self.label)
+        energy: Tensor = self.network(x, self.label)  # not forward(), which is not the compiled one
+        return energy
 
     def terms(self, x: Tensor) -> Tensor:
         """Energies (B, S), one for each scale."""
         return self.network.terms(x, self.label)
 
 
-def frozen(network: Module) -> Module:
+def frozen(network: EnergyNetwork) -> EnergyNetwork:
     """A copy with fixed parameters: Omega(theta) in Algorithm 1. Gradients to the image are kept.
 
     What is computed from parameters alone (weight standardisation, spectral norm) is computed once, here.
@@ -59,11 +60,11 @@ class CompiledFreeze:
     Only the copy can be compiled: the differentiable step needs second derivatives, which compiled graphs lack.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: EnergyNetwork) -> None:
         self.copy = frozen(network)
         self.copy.compile()
 
-    def __call__(self, network: nn.Module) -> nn.Module:
+    def __call__(self, network: EnergyNetwork) -> EnergyNetwork:
         """The compiled copy, with the parameters that `network` has now."""
         with torch.no_grad():
             for mine, new in zip(self.copy.parameters(), frozen(network).parameters(), strict=True):
@@ -71,27 +72,24 @@ class CompiledFreeze:
         return self.copy
 
 
-class Autocast(nn.Module):
+class Autocast(EnergyNetwork):
     """An energy network that computes in a lower precision; its parameters and energies stay in float32."""
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, network: EnergyNetwork, dtype: torch.dtype) -> None:
         super().__init__()
         self.network, self.dtype = network, dtype
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S), one for each scale."""
         with torch.autocast(x.device.type, self.dtype):
-            return cast(EnergyNetwork, self.network).terms(x, label).float()
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The energy (B,)."""
-        return self.terms(x, label).sum(1)
+            return self.network.terms(x, label).float()
 
 
 def _fold(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if hasattr(child, "folded"):
-            setattr(module, name, cast(nn.Module, child.folded()))
+        folded = getattr(child, "folded", None)
+        if folded is not None:
+            setattr(module, name, folded())
         else:
             _fold(child)
 

@@ -1,4 +1,36 @@
-def batches(dataset, order, start_step, workers=0):
-    step=start_step
-    while True:
-        yield dataset.__getitems__(order.batch(step)); step+=1
+"""Endless batches of a dataset, read ahead by worker processes where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler
+
+from ebmctl.data.base import ImageBatch, ImageDataset
+from ebmctl.data.order import IndexOrder
+
+
+class _Steps(Sampler[list[int]]):
+    def __init__(self, order: IndexOrder, start: int) -> None:
+        self.order, self.start = order, start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = self.start
+        while True:
+            yield self.order.batch(step)
+            step += 1
+
+
+def batches(dataset: ImageDataset, order: IndexOrder, start_step: int, workers: int = 0) -> Iterator[ImageBatch]:
+    """The batches of all steps from `start_step` on, in their order whatever the number of workers."""
+    steps = _Steps(order, start_step)
+    if workers == 0:
+        for indices in steps:
+            yield dataset.__getitems__(indices)
+    source: Any = dataset  # torch fetches by __getitems__ where there is one, and its types do not know that
+    yield from DataLoader(source, batch_sampler=steps, num_workers=workers, collate_fn=_same, prefetch_factor=4)
+
+
+def _same(batch: Any) -> Any:
+    return batch

@@ -24,7 +24,7 @@ class WeightStandardizedConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        return self._conv_forward(input, self.standardized_weight(), self.bias)
+        return F.conv2d(input, self.standardized_weight(), self.bias, padding=1)
 
     def folded(self) -> nn.Conv2d:
         """The same map with the standardised weight as a plain, fixed one."""
@@ -36,11 +36,13 @@ class SpectralConv2d(nn.Module):
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.conv = parametrizations.spectral_norm(nn.Conv2d(channels, out, 3, padding=1))
+        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+        parametrizations.spectral_norm(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W); while training, each call refines the estimate of the norm."""
-        return self.conv(x)  # type: ignore[no-any-return]  # a module's call is untyped
+        out: Tensor = self.conv(x)
+        return out
 
     def folded(self) -> nn.Conv2d:
         """The same map with the normalised weight as a plain, fixed one."""
@@ -141,4 +143,4 @@ class SelfAttention(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)."""
         q, k, v = (f(x).flatten(2) for f in (self.query, self.key, self.value))  # (B, C', HW)
         weights = torch.softmax(q.transpose(1, 2) @ k, dim=-1)  # (B, HW, HW)
-        return x + self.gamma * (v @ weights.transpose(1, 2)).view_as(x)
+        return torch.addcmul(x, self.gamma, (v @ weights.transpose(1, 2)).view_as(x))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ebmctl.core.config import ResidualConfig
+from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Downsample, ResidualBlock, SelfAttention, halve
 
 
@@ -34,10 +35,11 @@ class Tower(nn.Module):
         for layer in self.layers:
             x = layer(x, label) if isinstance(layer, ResidualBlock) else layer(x)
         pooled = F.silu(x).mean((2, 3))  # (B, width)
-        return self.head(pooled).squeeze(1)
+        energy: Tensor = self.head(pooled)
+        return energy.squeeze(1)
 
 
-class ResidualEnergy(nn.Module):
+class ResidualEnergy(EnergyNetwork):
     """A sum of energies of the image at several scales (paper, section 2.4 and appendix B.1)."""
 
     def __init__(self, config: ResidualConfig, channels: int, labels: int = 0) -> None:
@@ -55,7 +57,3 @@ class ResidualEnergy(nn.Module):
             x = halve(x) if scale else x
             energies.append(tower(x, label))
         return torch.stack(energies, dim=1)
-
-    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """The energy (B,): the sum over the scales."""
-        return self.terms(x, label).sum(1)

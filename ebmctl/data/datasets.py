@@ -1,0 +1,38 @@
+"""Datasets by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ebmctl.data.base import DataRequest, ImageDataset
+from ebmctl.errors import EbmctlError
+
+
+def default_root() -> Path:
+    """Where datasets are kept: `EBMCTL_DATA`, or the user's cache folder."""
+    if given := os.environ.get("EBMCTL_DATA"):
+        return Path(given).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "ebmctl" / "data"
+
+
+def open_dataset(
+    name: str, request: DataRequest, find: Callable[[str], Callable[[DataRequest], ImageDataset]]
+) -> ImageDataset:
+    """The dataset `folder:PATH`, or what `find(name)` makes. Raises EbmctlError where it can't be had or is empty."""
+    if name.startswith("folder:"):
+        from ebmctl.data.folder import make_folder
+
+        return make_folder(Path(name.removeprefix("folder:")).expanduser(), request)
+    dataset = find(name)(request)
+    if not len(dataset):
+        raise EbmctlError(f"the dataset '{name}' has no {request.split} images")
+    return dataset
+
+
+def missing(name: str, root: Path, how: str, cause: object = None) -> EbmctlError:
+    """The error for a dataset that is not there: where it was looked for, and how to get it."""
+    because = f" ({cause})" if cause else ""
+    return EbmctlError(f"{name} is not in {root}{because}; {how}")

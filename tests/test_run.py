@@ -1,0 +1,239 @@
+"""Training runs: their folders, resuming, and how they end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+import ebmctl
+from ebmctl import recipe as recipes
+from ebmctl import run
+from ebmctl.data.base import TensorImages
+from ebmctl.errors import DivergedError, EbmctlError, UsageError
+from ebmctl.fit import Trainer, fit
+
+TINY = [
+    "data.size=8",
+    "data.channels=1",
+    "network.width=4",
+    "network.blocks=[0]",
+    "network.multipliers=[1]",
+    "network.scales=1",
+    "network.attention=0",
+    "objective.steps=2",
+    "objective.buffer_size=32",
+    "optimizer.batch_size=8",
+    "optimizer.ema=0.9",
+    "optimizer.clip=0.01",
+    "run.steps=6",
+    "run.checkpoint_every=2",
+    "run.preview_every=3",
+    "sampling.rounds=2",
+    "sampling.steps=2",
+    "sampling.final_steps=1",
+]
+
+
+def recipe(*changes: str) -> recipes.Recipe:
+    return recipes.resolve("noise", None, [*TINY, *changes], {})
+
+
+def images(names=(), exclusive=True) -> TensorImages:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.eye(len(names))[torch.arange(20) % len(names)] if names else None
+    pixels = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8, generator=draw)
+    return TensorImages(pixels, labels, names, exclusive)
+
+
+def trainer(*changes: str, data: TensorImages | None = None, **options) -> Trainer:
+    return Trainer(recipe(*changes), data or images(), Accelerator(cpu=True), **options)
+
+
+def finish(made: Trainer, folder: run.RunFolder, **options) -> run.Finished:
+    *_, last = run.train(made, folder, **{"seconds": None, "stopped": lambda: False, **options})
+    assert isinstance(last, run.Finished)
+    return last
+
+
+def test_run_folder(tmp_path):
+    made = trainer()
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    finished = finish(made, folder)
+    assert (finished.reason, finished.step) == ("steps", 6)
+    assert sorted(p.name for p in folder.path.iterdir()) == [
+        "checkpoints", "config.toml", "log.txt", "metrics.jsonl", "model", "samples",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for line in lines:
+        assert line["energy_difference"] == pytest.approx(line["energy_data"] - line["energy_samples"])
+        assert len(line["energy_data_scales"]) == 1
+        assert line["gradient_cd"] > 0
+        assert line["gradient_kl"] > 0
+        assert {"loss_cd", "loss_kl", "loss_regularizer", "gradient", "buffer", "seconds"} <= set(line)
+    assert lines[-1]["buffer"] == 32
+    assert "loss_entropy" in lines[-1]
+    assert [p.name for p in folder.checkpoints()] == ["step-000000004", "step-000000006"]
+    assert [p.name for p in (folder.path / "samples").iterdir()]
+    assert not list(folder.path.rglob(".*"))  # nothing temporary is left
+    assert run.RunFolder.open(folder.path)[1] == made.recipe
+
+
+def test_model_folder_gives_the_averaged_network(tmp_path):
+    made = trainer()
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    finish(made, folder)
+    assert sorted(p.name for p in folder.model.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    x = torch.rand(3, 1, 8, 8)
+    for reference in (folder.path, folder.model):
+        model = ebmctl.load(reference)
+        assert torch.equal(model.energy(x), made.ema(x))
+        assert not torch.equal(model.energy(x), made.network(x))
+    assert model.recipe == made.recipe
+    assert torch.equal(ebmctl.sample(model, 4, seed=1), ebmctl.sample(model, 4, seed=1))
+    assert not torch.equal(ebmctl.sample(model, 4, seed=1), ebmctl.sample(model, 4, seed=2))
+
+
+@pytest.mark.parametrize("change", ["run.seed=0", 'objective.buffer_policy="fifo"', "optimizer.ema=0.0"])
+def test_resume_goes_on_exactly(tmp_path, change):
+    straight = trainer(change)
+    metrics = [event.values for event in fit(straight)]
+    first = trainer(change)
+    folder = run.RunFolder.create(tmp_path / "run", first.recipe)
+    calls = iter([False, False, True])
+    assert finish(first, folder, stopped=lambda: next(calls)).reason == "interrupted"
+    second = trainer(change)
+    folder.load_checkpoint(second)
+    assert second.step == 3
+    finish(second, folder)
+    for name, tensor in straight.state()[0].items():
+        assert torch.equal(tensor, second.state()[0][name]), name
+    resumed = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    for a, b in zip(metrics, resumed, strict=True):
+        a.pop("seconds"), b.pop("seconds")
+        assert a == b
+
+
+def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
+    made = trainer()
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    finish(made, folder)
+    for item in folder.checkpoints()[-1].iterdir():
+        item.unlink()
+    folder.checkpoints()[-1].rmdir()
+    again = trainer()
+    folder.load_checkpoint(again)
+    assert again.step == 4
+    assert len(folder.metrics.read_text().splitlines()) == 4
+    other = trainer("network.width=8")
+    with pytest.raises(EbmctlError, match="does not fit"):
+        folder.load_checkpoint(other)
+
+
+def test_ends_by_the_clock(tmp_path):
+    made = trainer("run.steps=100000")
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    assert finish(made, folder, seconds=0.5).reason == "time"
+    assert 0 < made.step < 100000
+    assert folder.checkpoints()
+
+
+@pytest.mark.parametrize(("bound", "problem"), [("1e-9", "outside of"), ("10", "no longer finite")])
+def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
+    made = trainer(f"run.energy_bound={bound}")
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    if problem == "no longer finite":
+        with torch.no_grad():
+            made.network.scales[0].head.bias.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=f"(?s)at step 1: .*{problem}.*lower optimizer.lr") as caught:
+        finish(made, folder)
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in folder.checkpoints()] == ["step-000000000"]
+    assert "diverged" in (folder.path / "log.txt").read_text()
+
+
+def test_an_existing_run_is_not_touched(tmp_path):
+    run.RunFolder.create(tmp_path / "run", recipe())
+    with pytest.raises(EbmctlError, match="exists already"):
+        run.RunFolder.create(tmp_path / "run", recipe())
+
+
+def test_next_and_latest_run(tmp_path):
+    assert run.next_run(tmp_path, "digits").name == "00000-digits"
+    run.RunFolder.create(tmp_path / "00000-digits", recipe())
+    assert run.next_run(tmp_path, "folder:/a/My photos!/").name == "00001-My-photos"
+    assert run.latest_run(tmp_path, "digits").name == "00000-digits"
+    with pytest.raises(EbmctlError, match="no run of noise"):
+        run.latest_run(tmp_path, "noise")
+
+
+def test_conditional_models(tmp_path):
+    made = trainer("data.label=b", data=images(("a", "b", "c"), exclusive=False))
+    assert made.labels == ("not b", "b")
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    finish(made, folder)
+    model = ebmctl.load(folder.path)
+    x = torch.rand(2, 1, 8, 8)
+    assert not torch.equal(model.energy(x, "b"), model.energy(x, "not b"))
+    assert ebmctl.sample(model, 2, label="b").shape == (2, 1, 8, 8)
+    with pytest.raises(UsageError, match="give one of its labels: not b, b"):
+        model.energy(x)
+    with pytest.raises(UsageError, match="unknown label"):
+        model.energy(x, "d")
+    assert trainer("data.label=class", data=images(("a", "b", "c"))).labels == ("a", "b", "c")
+    with pytest.raises(UsageError, match="did you mean 'b'"):
+        trainer("data.label=bb", data=images(("aaa", "b")))
+    with pytest.raises(UsageError, match="has no labels"):
+        trainer("data.label=b")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "objective.kl_loss=false",
+        "objective.start=noise",
+        "objective.kl_steps=all",
+        "objective.energy_regularizer=0.0",
+        "augment.enabled=false",
+        "network.norm=none",
+        "network.spectral_norm=true",
+        "optimizer.clip=0.0",
+        "optimizer.ema=0.0",
+        "data.dequantize=false",
+        "sampler.noise=0.0",
+    ],
+)
+def test_each_part_can_be_switched_off_by_one_key(change):
+    with_part, without = trainer(), trainer(change)
+    with_part, without = ([event.values for event in fit(made)][-1] for made in (with_part, without))
+    assert without["step"] == 6
+    for values in (with_part, without):
+        values.pop("seconds")
+    assert change == "optimizer.ema=0.0" or with_part != without
+
+
+def test_bf16_trains_close_to_fp32():
+    metrics = [[e.values["energy_data"] for e in fit(trainer(precision=p))] for p in ("fp32", "bf16")]
+    assert metrics[0] != metrics[1]
+    assert metrics[0] == pytest.approx(metrics[1], abs=0.05)
+
+
+def test_gradient_groups_sum_to_the_step():
+    """The norm that is clipped is that of the sum of both losses' gradients."""
+    values = next(fit(trainer())).values
+    assert values["gradient"] <= values["gradient_cd"] + values["gradient_kl"] + 1e-6
+    assert values["gradient"] >= abs(values["gradient_cd"] - values["gradient_kl"]) - 1e-6
+    off = next(fit(trainer("objective.kl_loss=false"))).values
+    assert off["gradient"] == pytest.approx(off["gradient_cd"])
+
+
+def test_replaced_settings_are_checked():
+    with pytest.raises(UsageError, match="steps"):
+        recipes.with_steps(recipe(), 0)
+    assert recipes.with_steps(recipe(), 9).run == replace(recipe().run, steps=9)
+    assert isinstance(Path(), Path)
