@@ -26,6 +26,7 @@ class Tracker:
         else:
             cls = {"wandb": tracking.WandBTracker, "trackio": tracking.TrackioTracker}[name]
             self.inner = cls(folder.name)
+        self.inner.start()
         flat = {f"{s}.{k}": str(v) for s, keys in recipe.items() if isinstance(keys, Mapping) for k, v in keys.items()}
         self.inner.store_init_configuration(flat)
 

@@ -104,8 +104,8 @@ def modulate(h: Tensor, linear: nn.Linear | None, label: Tensor | None) -> Tenso
     """Scale and shift the channels of h, (B, C, H, W), by maps of the label, (B, L); nothing without a label."""
     if linear is None or label is None:
         return h
-    gain, bias = linear(label)[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1)
-    return h * gain + bias
+    gain, bias = torch.chunk(linear(label)[:, :, None, None], 2, dim=1)  # (B, C, 1, 1)
+    return torch.addcmul(bias, h, gain)
 
 
 class Downsample(nn.Module):
