@@ -1,0 +1,90 @@
+"""Sphinx configuration; it also writes the pages that come from the program itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ebmctl
+from ebmctl import builtins, recipe, registry, settings
+from ebmctl.core.config import SampleConfig
+
+project = "ebmctl"
+author = copyright = "The ebmctl authors"
+version = release = ebmctl.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+html_theme = "furo"
+html_title = "ebmctl"
+exclude_patterns = ["_build"]
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+default_role = "code"
+nitpicky = False
+
+GENERATED = Path(__file__).parent / "_generated"
+
+
+def options_table(section: str, config: type) -> str:
+    """The keys of a section of a recipe, with the dataclass's own words."""
+    text = " ".join((config.__doc__ or "").split())
+    rows = [
+        f"| `{section}.{f.name}` | `{settings.plain({'x': f.default})['x']!r}` |" for f in dataclasses.fields(config)
+    ]
+    return "\n".join([f"## {section}", "", text, "", "| key | default |", "|---|---|", *rows, ""])
+
+
+def recipe_keys() -> str:
+    """All keys of all sections."""
+    parts = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
+    names = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
+    configs: dict[str, type] = {"data": recipe.DataConfig}
+    configs |= {s: registry.find(kind, names[s]).load_options() for s, kind in parts.items()}
+    configs |= {"sampling": SampleConfig, "optimizer": recipe.OptimizerConfig, "run": recipe.RunConfig}
+    return "\n".join(options_table(section, config) for section, config in configs.items())
+
+
+def recipe_list() -> str:
+    """The recipes that ship."""
+    lines = [f"| `{name}` | {recipe.read(name)['about']} |" for name in recipe.bundled()]
+    return "\n".join(["| recipe | what it is |", "|---|---|", *lines, ""])
+
+
+def dataset_list() -> str:
+    """The datasets that ship."""
+    rows = []
+    for name, (_, about) in builtins.DATASETS.items():
+        size, channels = registry.native_shape(name)
+        rows.append(f"| `{name}` | {about} | {channels} x {size} x {size} |")
+    return "\n".join(["| name | what it is | shape |", "|---|---|---|", *rows, ""])
+
+
+def help_text() -> str:
+    """The help of the program and of each command."""
+    blocks = []
+    for command in ([], ["train"], ["sample"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "ebmctl", *command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1"},
+        )
+        title = " ".join(["ebmctl", *command])
+        blocks.append(f"## {title}\n\n```text\n{shown.stdout}```\n")
+    return "\n".join(blocks)
+
+
+GENERATED.mkdir(exist_ok=True)
+for name, text in {
+    "keys": recipe_keys(),
+    "recipes": recipe_list(),
+    "datasets": dataset_list(),
+    "help": help_text(),
+}.items():
+    path = GENERATED / f"{name}.inc"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)

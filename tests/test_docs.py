@@ -1,0 +1,85 @@
+"""Every command and every Python snippet of the README and the documentation is run, in order, on tiny settings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.test_cli import call
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BY_HAND = {"make demo", "make test", "make bench"}  # each sets up an environment of its own; CI runs make test
+TINY = (
+    "network.width=4 network.blocks=[0] network.multipliers=[1] network.scales=1 network.attention=0 "
+    "objective.steps=1 objective.buffer_size=16 optimizer.batch_size=4 run.steps=2 "
+    "sampling.rounds=1 sampling.steps=1 sampling.final_steps=1"
+)
+
+
+def snippets(text: str) -> list[tuple[str, str]]:
+    """(language, code) of each console and python block, in order."""
+    return re.findall(r"^```(console|python)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch) -> Path:
+    """A folder with a few pictures, tiny CIFAR-10 and Fashion-MNIST files, and settings that make every run short."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(12):
+        Image.fromarray(draw.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(tmp_path / "pictures" / f"{i}.png")
+    cifar = tmp_path / "data" / "cifar-10-batches-bin"
+    cifar.mkdir(parents=True)
+    names = "airplane automobile bird cat deer dog frog horse ship truck"
+    (cifar / "batches.meta.txt").write_text(names.replace(" ", "\n"))
+    for i in range(1, 6):
+        (cifar / f"data_batch_{i}.bin").write_bytes(bytes([i]) + draw.bytes(3072))
+    fashion = tmp_path / "data" / "fashion-mnist"
+    fashion.mkdir()
+    for stem in ("train", "t10k"):
+        (fashion / f"{stem}-images-idx3-ubyte").write_bytes(
+            bytes.fromhex("00000803000000080000001c0000001c") + draw.bytes(6272)
+        )
+        (fashion / f"{stem}-labels-idx1-ubyte").write_bytes(bytes.fromhex("0000080100000008") + bytes(8))
+    monkeypatch.setenv("EBMCTL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("EBMCTL_SET", TINY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page, workplace):
+    blocks = snippets(page.read_text(encoding="utf-8"))
+    if page.name == "python.md":  # it starts where the quickstart ends
+        assert call("train", "digits")[0] == 0
+    for language, code in blocks:
+        if language == "python":
+            exec(compile(code, str(page), "exec"), {})
+            continue
+        for line in code.splitlines():
+            if line.startswith("$ ") and line[2:] not in BY_HAND:
+                program, *arguments = shlex.split(line[2:], comments=True)
+                assert program == "ebmctl", line
+                status, _, err = call(*arguments)
+                assert status == 0, f"{line}\n{err}"
+
+
+def test_pages_have_commands():
+    commands = [
+        c for page in PAGES for language, code in snippets(page.read_text()) if language == "console" for c in [code]
+    ]
+    assert len(commands) > 8
+
+
+def test_every_option_of_the_readme_exists():
+    """Options are mentioned in running text, too."""
+    known = set(re.findall(r"--[a-z][a-z-]+", "".join(call(*c, "--help")[1] for c in ([], ["train"], ["sample"]))))
+    for page in PAGES:
+        mentioned = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text()))
+        assert mentioned <= known, page.name
