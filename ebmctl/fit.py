@@ -122,8 +122,10 @@ class Trainer:
         return StepMetrics(self.step, {"step": self.step, **values})
 
     def _update(self, gradients: Mapping[str, list[Tensor]]) -> float:
-        """Average over processes, clip, and take the optimiser's step; gives the norm before clipping."""
-        total = [torch.stack(parts).sum(0) for parts in zip(*gradients.values(), strict=True)]
+        """Sum over groups, average over processes, clip, and step the optimiser; gives the norm before clipping."""
+        total, *others = gradients.values()
+        for parts in others:
+            torch._foreach_add_(total, parts)
         if self.accelerator.num_processes > 1:
             flat = self.accelerator.reduce(torch.cat([g.flatten() for g in total]), "mean")
             total = [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in total]), total, strict=True)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -91,6 +90,7 @@ def improved_cd(
         negatives.append(sample.detach())
         yield kl_loss(Conditioned(fixed, here), sample, past, share, config)
 
+    del fixed  # memory for the graphs to come
     x = torch.cat(negatives)
     buffer.add(x, sampler.generator)
     energy = Conditioned(network, label)
@@ -156,11 +156,10 @@ def past_samples(
 
 
 def kl_rows(batch: int, config: CDConfig) -> Iterator[tuple[slice, float]]:
-    """Slices of a batch with their share in the KL loss: the parts of its samples, then the rest with share 0."""
+    """Slices of a batch with their share in the KL loss: its samples chunk by chunk, then the rest with share 0."""
     count = min(batch, config.kl_samples)
-    edges = [count * part // config.kl_parts for part in range(config.kl_parts + 1)]
-    for low, high in itertools.pairwise(edges):
-        if high > low:
-            yield slice(low, high), (high - low) / count
+    for low in range(0, count, config.kl_chunk):
+        high = min(low + config.kl_chunk, count)
+        yield slice(low, high), (high - low) / count
     if count < batch:
         yield slice(count, batch), 0.0

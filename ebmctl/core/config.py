@@ -100,9 +100,9 @@ class CDConfig:
 
     `steps` is K. Chains start in the replay buffer, save for a share of `noise_probability`, or always in noise.
     The KL loss (`kl_loss` switches it off) has an energy part and an entropy part with a weight each; it is taken on
-    at most `kl_samples` samples of a batch and goes back through the last sampler step, or through all of them.
-    `kl_parts` cuts these samples into parts whose graphs are built one after the other: the same gradient with less
-    memory. Its entropy part compares with `entropy_neighbors` past samples once the buffer has `entropy_after`.
+    at most `kl_samples` samples of a batch and goes back through the last sampler step, or through all of them. The
+    graphs of `kl_chunk` samples at a time are built: the same gradient with less memory. Its entropy part compares
+    with `entropy_neighbors` past samples once the buffer has `entropy_after`.
     """
 
     steps: int = 40
@@ -116,11 +116,11 @@ class CDConfig:
     kl_entropy: float = 0.3
     kl_samples: int = 128
     kl_steps: Literal["last", "all"] = "last"
-    kl_parts: int = 4
+    kl_chunk: int = 16
     entropy_neighbors: int = 100
     entropy_after: int = 1_000
 
     def __post_init__(self) -> None:
-        _check(self, 1, "steps buffer_size kl_samples kl_parts entropy_neighbors")
+        _check(self, 1, "steps buffer_size kl_samples kl_chunk entropy_neighbors")
         _check(self, 0, "energy_regularizer kl_energy kl_entropy entropy_after")
         _check(self, 0, "noise_probability", 1)

@@ -128,15 +128,15 @@ def test_no_gradient_flows_through_the_fixed_parameters():
     assert not any(p.requires_grad for p in fixed.parameters())
 
 
-@pytest.mark.parametrize("parts", [2, 3, 8, 50])
-def test_parts_of_the_kl_loss_give_the_same_gradient(parts):
-    """Only the peak memory may depend on kl_parts: the noise is drawn part by part, so it is switched off here."""
+@pytest.mark.parametrize("chunk", [1, 3, 10, 11])
+def test_chunks_of_the_kl_loss_give_the_same_gradient(chunk):
+    """Only the peak memory may depend on kl_chunk: the noise is drawn chunk by chunk, so it is switched off here."""
     torch.manual_seed(0)
     network = Quadratic(1.5, torch.full(SHAPE, 0.3))
     data = torch.rand(16, *SHAPE)
     found = []
-    for count in (1, parts):
-        config = replace(CONFIG, kl_parts=count, kl_entropy=0.3, entropy_after=1, kl_samples=11)
+    for size in (50, chunk):
+        config = replace(CONFIG, kl_chunk=size, kl_entropy=0.3, entropy_after=1, kl_samples=11)
         made = objective(config, fill=64)
         made.sampler.config = LangevinConfig(0.2, 0.0, clamp=False)
         found.append(gradients(made.losses(network, data, None), network, "kl"))
@@ -147,7 +147,7 @@ def test_algorithm_1_end_to_end_against_a_plain_transcription():
     """The same chain, written out for a quadratic energy without the project's sampler, buffer or losses."""
     network = Quadratic(1.5, torch.full(SHAPE, 0.3))
     data = torch.rand(8, *SHAPE)
-    made = objective(replace(CONFIG, start="noise", kl_parts=1))
+    made = objective(replace(CONFIG, start="noise"))
     by_k, by_m = gradients(made.losses(network, data, None), network)
 
     draw = torch.Generator().manual_seed(0)
@@ -179,7 +179,7 @@ def test_switches():
         return [(t.group, sorted(t.logs)) for t in made.losses(network, data, None)]
 
     assert [g for g, _ in groups(kl_loss=False)] == ["cd", "cd"]
-    assert [g for g, _ in groups(kl_parts=2)] == ["kl", "kl", "cd", "cd"]
+    assert [g for g, _ in groups(kl_chunk=4)] == ["kl", "kl", "cd", "cd"]
     assert groups(kl_entropy=0.3, entropy_after=64)[0][1] == ["loss_entropy", "loss_kl"]
     assert groups(kl_entropy=0.3, entropy_after=65)[0][1] == ["loss_entropy", "loss_kl"]  # a full buffer is enough
     assert groups(kl_entropy=0.0)[0][1] == ["loss_kl"]
@@ -250,12 +250,12 @@ def test_chain_starts(generator):
 
 
 def test_labels_reach_every_part_of_the_loss():
-    """With labels bound wrongly (for example to the whole batch in a part) shapes would not match, or values differ."""
+    """With labels bound wrongly (say to the whole batch in a chunk) shapes would not match, or values differ."""
     torch.manual_seed(0)
     network = ResidualEnergy(ResidualConfig(4, (0,), (1,), attention=0, scales=1), 1, labels=3)
     shape = (1, 8, 8)
     data, label = torch.rand(6, *shape), torch.eye(3).repeat(2, 1)
-    config = replace(CONFIG, kl_parts=2, kl_samples=4)
+    config = replace(CONFIG, kl_chunk=2, kl_samples=4)
     terms = list(objective(config, shape=shape, fill=32).losses(network, data, label))
     other = list(objective(config, shape=shape, fill=32).losses(network, data, label.flip(0)))
     assert [t.group for t in terms] == ["kl", "kl", "cd", "cd"]

@@ -3,11 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gradient, frozen
 from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
+from ebmctl.core.nets.conv import conv3x3
 from ebmctl.core.nets.residual import ResidualEnergy
 
 SMALL = ResidualConfig(8, (1, 0), (1, 2), attention=1, scales=2)
@@ -58,9 +60,23 @@ def test_the_papers_networks():
     assert groups == {64: 64, 128: 128, 256: 32, 512: 32}
 
 
+def test_convolution_against_pytorch_up_to_the_second_derivative(generator):
+    x = torch.rand(2, 3, 6, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
+    found = []
+    for convolve in (conv3x3, lambda x, w, b: F.conv2d(x, w, b, padding=1)):
+        out = convolve(x, weight, bias)
+        first = torch.autograd.grad(out.sin().sum(), [x, weight, bias], retain_graph=True)
+        (step,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
+        second = torch.autograd.grad(step.square().sum(), [x, weight, bias])
+        found.append([out, *first, step, *second])
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*found, strict=True))
+
+
 def test_standardized_filters():
-    conv = WeightStandardizedConv2d(5, 7, 3, padding=1)
-    filters = conv.standardized_weight().flatten(1)
+    conv = WeightStandardizedConv2d(5, 7)
+    filters = conv.effective_weight().flatten(1)
     assert torch.allclose(filters.mean(1), torch.zeros(7), atol=1e-6)
     assert torch.allclose(filters.std(1), torch.ones(7), atol=1e-3)
     x = torch.rand(2, 5, 8, 8)

@@ -8,27 +8,39 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from ebmctl.core.config import Norm
+from ebmctl.core.nets.conv import conv3x3
 
 
-class WeightStandardizedConv2d(nn.Conv2d):
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution with padding 1: (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 3, padding=1)
+
+    def effective_weight(self) -> Tensor:
+        """The weight that the convolution uses, (out, in, 3, 3)."""
+        return self.weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W)."""
+        return conv3x3(input, self.effective_weight(), self.bias)
+
+
+class WeightStandardizedConv2d(Conv3x3):
     """A convolution whose filters have mean 0 and standard deviation 1 (Qiao et al., 2019).
 
     Every filter is divided by its sample standard deviation (n - 1) plus 1e-5.
     """
 
-    def standardized_weight(self) -> Tensor:
-        """The weight that the convolution uses, shape (out, in, k, k)."""
+    def effective_weight(self) -> Tensor:
+        """The standardised weight, (out, in, 3, 3)."""
         filters = self.weight.flatten(1)
         centered = filters - filters.mean(1, keepdim=True)
         return (centered / (filters.std(1, keepdim=True) + 1e-5)).view_as(self.weight)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, H, W)."""
-        return F.conv2d(input, self.standardized_weight(), self.bias, padding=1)
-
     def folded(self) -> nn.Conv2d:
         """The same map with the standardised weight as a plain, fixed one."""
-        return fixed_conv(self.standardized_weight(), self.bias)
+        return fixed_conv(self.effective_weight(), self.bias)
 
 
 class SpectralConv2d(nn.Module):
@@ -36,7 +48,7 @@ class SpectralConv2d(nn.Module):
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+        self.conv = Conv3x3(channels, out)
         parametrizations.spectral_norm(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +98,7 @@ class ResidualBlock(nn.Module):
         def conv() -> nn.Module:
             if spectral:
                 return SpectralConv2d(channels, channels)
-            return WeightStandardizedConv2d(channels, channels, 3, padding=1)
+            return WeightStandardizedConv2d(channels, channels)
 
         self.conv1, self.norm1 = conv(), normalization(norm, channels)
         self.conv2, self.norm2 = conv(), normalization(norm, channels)
@@ -113,7 +125,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, out, 3, padding=1)
+        self.conv = Conv3x3(channels, out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out, H/2, W/2)."""

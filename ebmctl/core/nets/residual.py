@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.energy import EnergyNetwork
-from ebmctl.core.nets.blocks import Downsample, ResidualBlock, SelfAttention, halve
+from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock, SelfAttention, halve
 
 
 class Tower(nn.Module):
@@ -17,7 +17,7 @@ class Tower(nn.Module):
     def __init__(self, config: ResidualConfig, channels: int, labels: int, stages: int, attention: int) -> None:
         super().__init__()
         width = config.width
-        self.stem = nn.Conv2d(channels, width, 3, padding=1)
+        self.stem = Conv3x3(channels, width)
         self.layers = nn.ModuleList()
         for stage in range(stages):
             for _ in range(config.blocks[stage] + 1):
