@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -51,6 +52,8 @@ def training(pipe: Connection, batch: int) -> None:
 
 def measure(target: Callable[[Connection, int], None], batch: int) -> int:
     here, there = multiprocessing.Pipe()
+    # every tensor gets a mapping of its own, given back when it is freed: what the allocator keeps is not the program's
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     process = multiprocessing.get_context("spawn").Process(target=target, args=(there, batch))
     process.start()
     found: int = here.recv()

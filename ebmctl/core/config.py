@@ -116,7 +116,7 @@ class CDConfig:
     kl_entropy: float = 0.3
     kl_samples: int = 128
     kl_steps: Literal["last", "all"] = "last"
-    kl_chunk: int = 16
+    kl_chunk: int = 32
     entropy_neighbors: int = 100
     entropy_after: int = 1_000
 
