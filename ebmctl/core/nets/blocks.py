@@ -37,7 +37,7 @@ class WeightStandardizedConv2d(Conv3x3):
         filters = self.weight.flatten(1)
         centered = filters - filters.mean(1, keepdim=True)
         # not std(): with its Welford pass it takes twice as long, forward and backward
-        std = torch.linalg.vector_norm(centered, dim=1, keepdim=True) / (filters.shape[1] - 1) ** 0.5
+        std: Tensor = torch.linalg.vector_norm(centered, dim=1, keepdim=True) / (filters.shape[1] - 1) ** 0.5
         return (centered * (1 / (std + 1e-5))).view_as(self.weight)
 
     def folded(self) -> nn.Conv2d:
