@@ -30,9 +30,10 @@ def make_cifar100(request: DataRequest) -> ImageDataset:
 def _make(name: str, files: list[str], names_file: str, label_bytes: int, request: DataRequest) -> ImageDataset:
     archive, md5, folder_name = ARCHIVES[name]
     folder = request.root / folder_name
-    if not (folder / files[-1]).is_file():
+    if not all((folder / file).is_file() for file in [*files, names_file]):
         if not request.download:
-            raise missing(name, request.root, f"unpack {SITE}{archive} there")
+            how = f"unpack {SITE}{archive} there (the binary version; the Python version is pickled, and not read)"
+            raise missing(name, request.root, how)
         from torchvision.datasets.utils import download_and_extract_archive
 
         try:
@@ -50,5 +51,8 @@ def _make(name: str, files: list[str], names_file: str, label_bytes: int, reques
         rows = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(-1, record)
         labels.append(rows[:, label_bytes - 1].long())
         images.append(rows[:, label_bytes:].view(-1, 3, 32, 32))
-    one_hot = torch.eye(len(names))[torch.cat(labels)]
+    classes = torch.cat(labels)
+    if classes.max() >= len(names):
+        raise EbmctlError(f"{folder} has the class {int(classes.max())}, and {names_file} names {len(names)}")
+    one_hot = torch.eye(len(names))[classes]
     return TensorImages(fit_pixels(torch.cat(images), request.size, request.channels), one_hot, names)

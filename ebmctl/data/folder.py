@@ -19,7 +19,8 @@ def make_folder(path: Path, request: DataRequest) -> ImageDataset:
     """All images below a folder, sorted by path.
 
     Sub-folders are classes where every image is in one. The test split is the sub-folder `test/` (beside `train/`),
-    or else every tenth image. Raises EbmctlError for a folder that is missing, empty, or without images.
+    or else a tenth of the images, chosen at random once and for all; under ten images, both splits are all of them.
+    Raises EbmctlError for a folder that is missing, empty, or without images.
     """
     if not path.is_dir():
         raise EbmctlError(f"there is no folder {path}" if not path.exists() else f"{path} is not a folder")
@@ -32,10 +33,7 @@ def make_folder(path: Path, request: DataRequest) -> ImageDataset:
         raise EbmctlError(f"{root} is empty" if empty else f"{root} holds no image; known kinds: {kinds}")
     labels, names = class_labels(root, files)
     if not own_splits:
-        test = torch.arange(len(files)) % 10 == 9
-        rows = (test if request.split == "test" else ~test).nonzero().flatten()
-        if len(files) < 10:
-            rows = torch.arange(len(files))  # too few to hold any out
+        rows = held_out(len(files), request.split)
         files, labels = [files[i] for i in rows.tolist()], labels[rows]
     shown = [printable(file.relative_to(root)) for file in files]
     images = LazyImages(shown, FileReader(files), labels, names, request)
@@ -43,9 +41,22 @@ def make_folder(path: Path, request: DataRequest) -> ImageDataset:
 
 
 def image_files(root: Path) -> list[Path]:
-    """The image files below a folder by their suffix, sorted; links to folders are not followed."""
-    found = [Path(folder, name) for folder, _, names in os.walk(root) for name in names]
-    return sorted(file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    """The image files below a folder by their suffix, sorted; links are followed, but no folder is entered twice."""
+    found: list[Path] = []
+    entered: set[str] = set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        entered.add(os.path.realpath(folder))
+        below[:] = sorted(name for name in below if os.path.realpath(Path(folder, name)) not in entered)
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
+def held_out(count: int, split: str) -> Tensor:
+    """The rows of a split: a random tenth is the test split, whatever order the names are in."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    cut = count // 10
+    chosen = order if not cut else order[:cut] if split == "test" else order[cut:]
+    return chosen.sort().values
 
 
 def class_labels(root: Path, files: list[Path]) -> tuple[Tensor, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,20 @@ from ebmctl.errors import EbmctlError
 
 MEMORY_LIMIT = 1 << 30  # bytes
 MOST_AT_ONCE = 20_000  # images; decoding more would keep the user waiting
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What is decoded, whatever a file's name says: not EPS, for which Pillow would start another program."""
 UNREADABLE = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
-    struct.error,
-    IndexError,
     TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
     Image.DecompressionBombError,
 )
 """What Pillow raises, by format and kind of damage, for a file that it can't decode."""
@@ -43,7 +50,7 @@ class FileReader:
 
     def __call__(self, index: int) -> Image.Image:
         """The picture in a file."""
-        return Image.open(self.files[index])
+        return Image.open(self.files[index], formats=FORMATS)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,9 @@ class LazyImages:
 
     def __getitems__(self, indices: Sequence[int]) -> ImageBatch:
         found = [self._readable(index) for index in indices]
+        if self.seen >= 100:
+            bad = [str(self.names[i]) for i in sorted(self.skipped)]
+            check_share(len(bad), min(self.seen, len(self)), bad[:3])
         rows = torch.tensor([index for index, _ in found])
         return ImageBatch(torch.stack([pixels for _, pixels in found]), self.labels[rows])
 
@@ -108,8 +118,6 @@ class LazyImages:
                 return candidate, pixels
             self.skipped.add(candidate)
             logger.warning("skipped an image that can't be read: %s", self.names[candidate])
-            if self.seen >= 100:
-                check_share(len(self.skipped), self.seen, [self.names[i] for i in sorted(self.skipped)[:3]])
         raise EbmctlError(f"none of the {len(self)} images can be read")
 
 
@@ -119,7 +127,7 @@ def in_memory(images: LazyImages) -> ImageDataset:
     if size > MEMORY_LIMIT or len(images) > MOST_AT_ONCE:
         return images
     decoded = [images.pixels(index) for index in range(len(images))]
-    bad = [images.names[index] for index, pixels in enumerate(decoded) if pixels is None]
+    bad = [str(images.names[index]) for index, pixels in enumerate(decoded) if pixels is None]
     kept = torch.tensor([pixels is not None for pixels in decoded])
     check_share(len(bad), len(images), bad[:3])
     if bad:

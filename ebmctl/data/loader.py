@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ebmctl.data.base import ImageBatch, ImageDataset
 from ebmctl.data.order import IndexOrder
+from ebmctl.errors import EbmctlError
 
 
 class _Steps(Sampler[list[int]]):
@@ -28,8 +29,27 @@ def batches(dataset: ImageDataset, order: IndexOrder, start_step: int, workers: 
     if workers == 0:
         for indices in steps:
             yield dataset.__getitems__(indices)
-    source: Any = dataset  # torch fetches by __getitems__ where there is one, and its types do not know that
-    yield from DataLoader(source, batch_sampler=steps, num_workers=workers, collate_fn=_same, prefetch_factor=4)
+    source: Any = _Guarded(dataset)  # torch fetches by __getitems__ where there is one, and its types do not know that
+    for batch in DataLoader(source, batch_sampler=steps, num_workers=workers, collate_fn=_same, prefetch_factor=4):
+        if isinstance(batch, EbmctlError):
+            raise batch
+        yield batch
+
+
+class _Guarded:
+    """Hands errors over as values: raised in a worker process, they would arrive as a page of its traceback."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: list[int]) -> ImageBatch | EbmctlError:
+        try:
+            return self.dataset.__getitems__(indices)
+        except EbmctlError as error:
+            return error
 
 
 def _same(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 
@@ -47,17 +48,18 @@ def test_missing_empty_and_imageless(tmp_path):
 
 
 def test_corrupt_images_are_skipped_counted_and_named(tmp_path, caplog):
+    picture(tmp_path / "test" / "x.png")
     for i in range(120):
-        picture(tmp_path / f"{i:03d}.png")
+        picture(tmp_path / "train" / f"{i:03d}.png")
     whole = picture(tmp_path / "big.png", size=(64, 64)).read_bytes()
-    (tmp_path / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "train" / "truncated.png").write_bytes(whole[: len(whole) // 2])
     with caplog.at_level(logging.WARNING):
         found = folder(tmp_path)
-    assert len(found) == 109  # 122 files; every tenth is held out for the test split, one is broken
-    assert "skipped 1 of 110 images that can't be read: truncated.png" in caplog.text
-    (tmp_path / "another.jpg").write_bytes(b"not an image")
+    assert len(found) == 120
+    assert "skipped 1 of 121 images that can't be read: truncated.png" in caplog.text
+    (tmp_path / "train" / "another.jpg").write_bytes(b"not an image")
     with pytest.raises(
-        EbmctlError, match=r"2 of 111 images can't be read, more than 1 %: another\.jpg, truncated\.png"
+        EbmctlError, match=r"2 of 122 images can't be read, more than 1 %: another\.jpg, truncated\.png"
     ):
         folder(tmp_path)
 
@@ -116,7 +118,8 @@ def test_labels_and_splits(tmp_path):
             picture(tmp_path / "a" / kind / "more" / f"{i}.png", level=i)
     found, held_out = folder(tmp_path / "a"), folder(tmp_path / "a", "test")
     assert (len(found), len(held_out), found.label_names) == (18, 2, ("cats", "dogs"))
-    assert held_out.__getitems__([0, 1]).labels.tolist() == [[1, 0], [0, 1]]
+    levels = [d.__getitems__(range(len(d))).images[:, 0, 0, 0].tolist() for d in (found, held_out)]
+    assert sorted(levels[0] + levels[1]) == sorted([*range(10), *range(10)])
     picture(tmp_path / "a" / "stray.png")
     assert folder(tmp_path / "a").label_names == ()
     for split, count in (("train", 3), ("test", 2)):
@@ -125,16 +128,49 @@ def test_labels_and_splits(tmp_path):
     assert [len(folder(tmp_path / "b", s)) for s in ("train", "test")] == [3, 2]
 
 
-def test_links_that_go_round_do_not_hang(tmp_path):
-    picture(tmp_path / "x.png")
-    (tmp_path / "round").symlink_to(tmp_path)
-    assert len(folder(tmp_path)) == 1
+def test_links_are_followed_and_do_not_hang(tmp_path):
+    picture(tmp_path / "elsewhere" / "x.png")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "round").symlink_to(tmp_path / "here")
+    assert len(folder(tmp_path / "here")) == 1
+
+
+def test_what_is_no_image_file_is_not_opened(tmp_path):
+    """A pipe would be waited for, and for an EPS Pillow starts Ghostscript."""
+    for i in range(150):
+        picture(tmp_path / f"{i:03d}.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    assert len(folder(tmp_path)) == 135
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
+    (tmp_path / "postscript.png").write_bytes(postscript)
+    assert (
+        lazy.LazyImages(
+            ["x"],
+            lazy.FileReader([tmp_path / "postscript.png"]),
+            torch.zeros(1, 0),
+            [],
+            DataRequest("train", tmp_path, 8, 3),
+        ).pixels(0)
+        is None
+    )
+
+
+def test_an_error_in_a_worker_is_one_line(tmp_path):
+    class Broken(TensorImages):
+        def __getitems__(self, indices):
+            raise EbmctlError("one line")
+
+    source = batches(Broken(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), IndexOrder(4, 2, 0), 0, workers=1)
+    with pytest.raises(EbmctlError, match=r"^one line$"):
+        next(source)
 
 
 def test_control_characters_in_names_are_not_printed(tmp_path, caplog):
+    picture(tmp_path / "test" / "x.png")
     for i in range(150):
-        picture(tmp_path / f"{i:03d}.png")
-    (tmp_path / "a\x1b[31m\n.png").write_bytes(b"bad")
+        picture(tmp_path / "train" / f"{i:03d}.png")
+    (tmp_path / "train" / "a\x1b[31m\n.png").write_bytes(b"bad")
     with caplog.at_level(logging.WARNING):
         folder(tmp_path)
     assert "\x1b" not in caplog.text

@@ -99,6 +99,12 @@ def test_cifar10(tmp_path):
     assert torch.equal(train.__getitems__(range(5)).images, torch.from_numpy(pixels[:5]))
     assert train.__getitems__(range(5)).labels.argmax(1).tolist() == [0, 1, 2, 3, 4]
     assert test.__getitems__([0]).labels.argmax(1).tolist() == [9]
+    (folder / "data_batch_3.bin").unlink()
+    with pytest.raises(EbmctlError, match="the binary version"):
+        load("cifar10", tmp_path)
+    (folder / "test_batch.bin").write_bytes(bytes([10]) + bytes(3072))
+    with pytest.raises(EbmctlError, match="has the class 10"):
+        load("cifar10", tmp_path, "test")
     (folder / "test_batch.bin").write_bytes(b"\x00" * 3000)
     with pytest.raises(EbmctlError, match=r"test_batch\.bin is truncated"):
         load("cifar10", tmp_path, "test")
@@ -306,5 +312,18 @@ def test_lazily_read_images_skip_and_stop(monkeypatch, caplog, tmp_path):
     assert "005.png" in caplog.text
     for file in files[200:204]:
         file.write_bytes(b"nothing")
-    with pytest.raises(EbmctlError, match="more than 1 %"):
+    with pytest.raises(EbmctlError, match="5 of 300 images can't be read, more than 1 %"):
         images.__getitems__(range(300))
+
+
+def test_few_images_of_which_many_are_bad(tmp_path):
+    """The share counts images, not readings of them."""
+    files = [tmp_path / f"{i}.png" for i in range(45)]
+    for i, file in enumerate(files):
+        file.write_bytes(b"nothing" if i < 3 else encoded(np.zeros((8, 8), np.uint8)))
+    images = lazy.LazyImages(
+        files, lazy.FileReader(files), torch.zeros(45, 0), [], DataRequest("train", tmp_path, 8, 1)
+    )
+    images.__getitems__(range(20))
+    with pytest.raises(EbmctlError, match="3 of 45"):
+        images.__getitems__(list(range(45)) * 2)
