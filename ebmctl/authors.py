@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,18 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
 }
 _MARK = object()
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RuntimeError,  # of torch for impossible shapes, of Python for nesting without end
+)
+"""What damaged checkpoints end in."""
 
 
 @dataclass
@@ -54,7 +67,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             folder = index.removesuffix("data.pkl")
             tree = _interpret(archive.read(index))
             content = _resolve(tree, archive, folder)
-    except (zipfile.BadZipFile, KeyError, IndexError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"{path} is not a readable PyTorch checkpoint ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no dictionary of tensors and settings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,16 +42,22 @@ class RunFolder:
         self.model = path / "model"
         self.metrics = path / "metrics.jsonl"
 
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise EbmctlError where a new run folder can't be made: asked before the data is loaded."""
+        if path.exists():
+            raise EbmctlError(f"{path} exists already; go on with it by --resume {path}, or choose another --out")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise EbmctlError(f"can't make the run folder {path}: {above} is not a folder that can be written")
+
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunFolder:
         """Make a new run folder; raises EbmctlError where there is one already, or it can't be written."""
         folder = cls(path)
+        cls.check_new(path)
         try:
             path.mkdir(parents=True)
-        except FileExistsError:
-            raise EbmctlError(
-                f"{path} exists already; go on with it by --resume {path}, or choose another --out"
-            ) from None
         except OSError as error:
             raise EbmctlError(f"can't make the run folder {path}: {error.strerror}") from error
         with atomic_file(path / "config.toml") as temporary:

@@ -130,6 +130,8 @@ def test_bad_input_is_one_line_with_its_status(here, arguments, status, message)
     assert message in lines[0]
     assert "Traceback" not in err
     assert out == ""
+    if "diverged" not in message:
+        assert [path.name for path in here.iterdir()] == ["tiny.toml"]  # nothing is left behind
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,14 @@ def test_bad_sample_options(here, arguments, message):
     assert message in err
     assert out == ""
     assert sorted(here.rglob("*")) == before
+
+
+def test_divergence_as_json(here):
+    status, out, err = call("train", "noise", "--recipe", "tiny.toml", "--set", "run.energy_bound=1e-9", "--json")
+    assert status == 1
+    result = json.loads(out)
+    assert (result["diverged"], result["steps"]) == (True, 0)
+    assert "error: training diverged at step 1" in err
 
 
 def test_interrupt_saves_and_tells_how_to_go_on(here):

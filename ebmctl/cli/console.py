@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ebmctl.errors import EbmctlError
 
@@ -111,8 +111,8 @@ class TrainingProgress:
         console = messages()
         self.bar: Progress | None = None
         if console.is_terminal:
-            columns = [BarColumn(bar_width=20), TextColumn("{task.description}")]
-            self.bar = Progress(*columns, console=console, transient=False)
+            text = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+            self.bar = Progress(text, BarColumn(bar_width=None), console=console, expand=True)
             self.task = self.bar.add_task("first step ...", total=1.0)
 
     def __enter__(self) -> TrainingProgress:
@@ -135,9 +135,9 @@ class TrainingProgress:
             left = max(self.seconds - (now - self.began), 0.0)
             share = (now - self.began) / self.seconds
         line = (
-            f"step {values['step']}/{self.steps}  E(data) {values['energy_data']:+.4f}  "
-            f"E(samples) {values['energy_samples']:+.4f}  difference {values['energy_difference']:+.4f}  "
-            f"gradient {values['gradient']:.3g}  {rate:.2f} steps/s  {duration(left)} left"
+            f"step {values['step']}/{self.steps}  E data {values['energy_data']:+.3f}  "
+            f"samples {values['energy_samples']:+.3f}  diff {values['energy_difference']:+.3f}  "
+            f"grad {values['gradient']:.2g}  {rate:.2g}/s  {duration(left)}"
         )
         if self.bar:
             self.bar.update(self.task, completed=min(share, 1.0), description=line)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import typer
 
 from ebmctl import recipe as recipes
 from ebmctl.cli import console
-from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.errors import DivergedError, EbmctlError, UsageError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ebmctl.fit import Trainer
     from ebmctl.run import RunFolder
 
+RUNS = Path("runs")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -31,7 +33,7 @@ def train(
     out: Path | None = typer.Option(None, help="The run folder; default: the next in runs/.", metavar="DIR"),
     resume: str | None = typer.Option(None, help="Go on with a run; default: the latest.", metavar="[RUN]"),
     steps: int | None = typer.Option(None, help="Training steps.", metavar="N"),
-    time: str | None = typer.Option(None, help="Stop by the clock: 90s, 3m, 12h, 2d.", metavar="TIME"),
+    time_limit: str | None = typer.Option(None, "--time", help="Stop by the clock: 90s, 3m, 12h, 2d.", metavar="TIME"),
     seed: int | None = typer.Option(None, help="Seed of all randomness.", metavar="N"),
     device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda|mps"),
     precision: str = typer.Option("fp32", help="Precision of the network.", metavar="fp32|bf16"),
@@ -49,22 +51,21 @@ def train(
         _choice("--device", device, ["auto", "cpu", "cuda", "mps"])
         _choice("--precision", precision, ["fp32", "bf16"])
         _choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
-        seconds = parse_time(time) if time else None
+        seconds = parse_time(time_limit) if time_limit else None
         flags = {"run.steps": steps, "run.seed": seed, "data.label": label}
         resolved = recipes.resolve(dataset, recipe, assignments, flags)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
-            raise typer.Exit(_launch(processes))
+            raise typer.Exit(_launch(processes, [] if out or resume else [f"--out={next_run_path(dataset)}"]))
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
 
             show_estimate(resolved, device, precision, as_json)
             return
+        path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
+        resolved = _check_run(path, resolved, bool(resume), steps)
         accelerator = make_accelerator(device, processes)
-        folder, resolved = _open_run(resolved, out, resume, steps, accelerator)
         trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
-        if resume:
-            folder.load_checkpoint(trainer)
-            console.say(f"going on with {folder.path} from step {trainer.step}")
+        folder = _enter_run(path, trainer, bool(resume))
         _run(trainer, folder, seconds, log_with, as_json)
 
 
@@ -81,10 +82,10 @@ def _choice(option: str, value: str | None, known: list[str]) -> None:
         raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
 
 
-def _launch(processes: int) -> int:
-    """Run this same command in several processes through torch's own launcher."""
+def _launch(processes: int, more: list[str]) -> int:
+    """Run this same command, with `more` arguments, in several processes through torch's own launcher."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.call([*launcher, "-m", "ebmctl", *sys.argv[1:]])
+    return subprocess.call([*launcher, "-m", "ebmctl", *sys.argv[1:], *more])
 
 
 def make_accelerator(device: str, processes: int = 1) -> Accelerator:
@@ -110,41 +111,67 @@ def make_trainer(
     return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
 
 
-def _open_run(
-    resolved: recipes.Recipe, out: Path | None, resume: str | None, steps: int | None, accelerator: Accelerator
-) -> tuple[RunFolder, recipes.Recipe]:
-    """A new run folder, or the one to go on with and its own recipe (with more steps where --steps says so)."""
-    from ebmctl.run import RunFolder, latest_run, next_run
+def next_run_path(dataset: str) -> Path:
+    """The run folder where none is named."""
+    from ebmctl.run import next_run
 
-    root = Path("runs")
+    return next_run(RUNS, dataset)
+
+
+def _existing_run(resume: str, dataset: str) -> Path:
+    from ebmctl.run import latest_run
+
+    return latest_run(RUNS, dataset) if resume == "latest" else Path(resume)
+
+
+def _check_run(path: Path, resolved: recipes.Recipe, resume: bool, steps: int | None) -> recipes.Recipe:
+    """Before any work: that a new run can be made, or which recipe an old one has (with --steps, if given)."""
+    from ebmctl.run import RunFolder
+
+    if not resume:
+        if os.environ.get("RANK", "0") == "0":
+            RunFolder.check_new(path)
+        return resolved
+    _, own = RunFolder.open(path)
+    if own.data.name != resolved.data.name:
+        raise UsageError(f"{path} was trained on {own.data.name}, not on {resolved.data.name}")
+    return recipes.with_steps(own, steps)
+
+
+def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
+    """Make the run folder, or take its last checkpoint over."""
+    from ebmctl.run import RunFolder
+
     if resume:
-        folder, own = RunFolder.open(latest_run(root, resolved.data.name) if resume == "latest" else Path(resume))
-        if own.data.name != resolved.data.name:
-            raise UsageError(f"{folder.path} was trained on {own.data.name}, not on {resolved.data.name}")
-        return folder, recipes.with_steps(own, steps)
-    path = out or next_run(root, resolved.data.name)
-    if not accelerator.is_main_process:
-        return RunFolder(path), resolved
-    return RunFolder.create(path, resolved), resolved
+        folder, _ = RunFolder.open(path)
+        folder.load_checkpoint(trainer)
+        console.say(f"going on with {path} from step {trainer.step}")
+        return folder
+    return RunFolder.create(path, trainer.recipe) if trainer.accelerator.is_main_process else RunFolder(path)
 
 
 def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: str | None, as_json: bool) -> None:
     from ebmctl.run import Finished, train
     from ebmctl.trackers import Tracker
 
-    recipe = trainer.recipe
+    recipe, finished = trainer.recipe, None
     tracker = Tracker(log_with, folder.path, recipe.to_mapping())
-    finished: Finished | None = None
     with (
         console.interruptible() as stopped,
         console.TrainingProgress(recipe.run.steps, seconds, trainer.step) as progress,
     ):
-        for event in train(trainer, folder, seconds=seconds, stopped=stopped):
-            if isinstance(event, Finished):
-                finished = event
-            elif trainer.accelerator.is_main_process:
-                progress.update(event.values)
-                tracker.log(event.values)
+        try:
+            for event in train(trainer, folder, seconds=seconds, stopped=stopped):
+                if isinstance(event, Finished):
+                    finished = event
+                elif trainer.accelerator.is_main_process:
+                    progress.update(event.values)
+                    tracker.log(event.values)
+        except DivergedError:
+            if as_json:
+                seconds_run = time.monotonic() - progress.began
+                console.show(_result(Finished(folder.path, "diverged", trainer.step, seconds_run, None), folder), True)
+            raise
     tracker.finish()
     assert finished is not None  # the last event
     if not trainer.accelerator.is_main_process:
@@ -163,5 +190,5 @@ def _result(finished: Any, folder: RunFolder) -> dict[str, Any]:
         "steps": finished.step,
         "seconds": round(finished.seconds, 1),
         "energy_difference": finished.energy_difference,
-        "diverged": False,
+        "diverged": finished.reason == "diverged",
     }
