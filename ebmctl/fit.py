@@ -108,12 +108,19 @@ class Trainer:
         images = batch.images.to(self.accelerator.device)
         positives = to_float(images, self.generator if self.recipe.data.dequantize else None)
         label = condition(self.recipe.data.label, self.dataset, batch.labels.to(images.device))
-        gradients, logs = accumulate(self.objective.losses(self.energy, positives, label, self.freeze), self.parameters)
+        terms = self.objective.losses(self.energy, positives, label, self.freeze)
+        try:
+            gradients, logs = accumulate(terms, self.parameters)
+            check_bound(logs["energy_data_scales"], self.recipe.run.energy_bound)
+        except DivergedError as error:
+            raise DivergedError(
+                f"training diverged at step {self.step + 1}: {error}; "
+                "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
+            ) from error
         values: dict[str, Any] = {name: _plain(value) for name, value in logs.items()}
         values["energy_difference"] = values["energy_data"] - values["energy_samples"]
         for group, parts in gradients.items():
             values[f"gradient_{group}"] = float(nn.utils.get_total_norm(parts))
-        self._guard(values)
         values["gradient"] = self._update(gradients)
         self.step += 1
         if self.recipe.optimizer.ema:
@@ -136,22 +143,6 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
-
-    def _guard(self, values: Mapping[str, Any]) -> None:
-        """Stop where energies mean nothing any more (the authors' bound), before the weights are touched."""
-        scales = len(values["energy_data_scales"])
-        mean = values["energy_data"] / scales
-        bound = self.recipe.run.energy_bound
-        if not math.isfinite(values["energy_difference"]):
-            problem = "the energies are no longer finite numbers"
-        elif abs(mean) > bound:
-            problem = f"the mean energy of the data is {mean:.3g}, outside of [-{bound:g}, {bound:g}]"
-        else:
-            return
-        raise DivergedError(
-            f"training diverged at step {self.step + 1}: {problem}; "
-            "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
-        )
 
     def averaged(self) -> EnergyNetwork:
         """The network to evaluate: the EMA, or the network itself where there is none."""
@@ -189,10 +180,15 @@ class Trainer:
 def accumulate(
     terms: Iterable[LossTerm], parameters: list[nn.Parameter]
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-    """Each group's gradient, summed over its terms, and the terms' logs; logs of one name are summed too."""
+    """Each group's gradient, summed over its terms, and the terms' logs; logs of one name are summed too.
+
+    Raises DivergedError at the first loss that is not a finite number.
+    """
     gradients: dict[str, list[Tensor]] = {}
     logs: dict[str, Tensor] = {}
     for term in terms:
+        if not torch.isfinite(term.loss):
+            raise DivergedError("the energies are no longer finite numbers")
         parts = torch.autograd.grad(term.loss, parameters, allow_unused=True, materialize_grads=True)
         if term.group in gradients:
             torch._foreach_add_(gradients[term.group], parts)
@@ -201,6 +197,13 @@ def accumulate(
         for name, value in term.logs.items():
             logs[name] = logs[name] + value if name in logs else value
     return gradients, logs
+
+
+def check_bound(energies: Tensor, bound: float) -> None:
+    """Raise DivergedError where the data's mean energy (averaged over scales) leaves the authors' bound."""
+    mean = float(energies.mean())
+    if abs(mean) > bound:
+        raise DivergedError(f"the mean energy of the data is {mean:.3g}, outside of [-{bound:g}, {bound:g}]")
 
 
 def fit(trainer: Trainer) -> Iterator[StepMetrics]:

@@ -155,6 +155,7 @@ def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
     assert "\n" not in str(caught.value)
     assert [p.name for p in folder.checkpoints()] == ["step-000000000"]
     assert "diverged" in (folder.path / "log.txt").read_text()
+    assert (len(made.objective.buffer) == 0) == (problem == "no longer finite")  # what it made is not kept
 
 
 def test_an_existing_run_is_not_touched(tmp_path):

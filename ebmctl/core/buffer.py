@@ -24,6 +24,7 @@ class ReplayBuffer:
     def __init__(self, capacity: int, shape: tuple[int, int, int], policy: Policy, device: torch.device) -> None:
         self.images = torch.zeros(capacity, *shape, dtype=torch.uint8, device=device)
         self.policy = policy
+        self.newest = self.images[:0]
         self.seen = 0
 
     def __len__(self) -> int:
@@ -39,7 +40,8 @@ class ReplayBuffer:
             uniform = torch.rand(len(images), generator=generator, device=images.device, dtype=torch.float64)
             slot = torch.where(arrival < capacity, arrival, (uniform * (arrival + 1)).long())
         kept = last_of_each(slot, capacity)
-        self.images[slot[kept]] = quantize(images[kept])
+        self.newest = quantize(images)
+        self.images[slot[kept]] = self.newest[kept]
         self.seen += len(images)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:

@@ -45,8 +45,8 @@ class ImprovedCD:
         return improved_cd(network, positives, label, *chains, self.config, freeze)
 
     def preview(self, count: int) -> Tensor:
-        """Some of the present negative samples, (at most count, C, H, W) in [0, 1]."""
-        return self.buffer.images[: min(count, len(self.buffer))].float() / 255
+        """Some of the newest negative samples, (at most count, C, H, W) in [0, 1]."""
+        return self.buffer.newest[:count].float() / 255
 
     def state_dict(self) -> dict[str, Tensor]:
         """The replay buffer."""
@@ -70,7 +70,7 @@ def improved_cd(
     """Algorithm 1 for one batch of data (B, C, H, W) in [0, 1], with labels (B, L) where the network takes them.
 
     Yields L_KL and L_CD term by term, so that one graph can be freed before the next is built: the caller sums the
-    terms' parameter gradients. The negative samples are added to the buffer.
+    terms' parameter gradients. At the end the negative samples are added to the buffer.
     """
     fixed = freeze(network)  # Omega(theta)
     x = transition(chain_starts(positives, buffer, sampler.generator, config))
@@ -92,10 +92,10 @@ def improved_cd(
 
     del fixed  # memory for the graphs to come
     x = torch.cat(negatives)
-    buffer.add(x, sampler.generator)
     energy = Conditioned(network, label)
     yield contrastive_loss(energy, positives, +1, "data", config)
     yield contrastive_loss(energy, x, -1, "samples", config)
+    buffer.add(x, sampler.generator)  # last: a caller that stops at a bad loss keeps a good buffer
 
 
 def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, config: CDConfig) -> LossTerm:
