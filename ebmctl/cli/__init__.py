@@ -37,7 +37,7 @@ def _root(
 def main() -> None:
     """The `ebmctl` program."""
     sys.argv[1:] = complete_resume(sys.argv[1:])
-    app()
+    app(prog_name="ebmctl")
 
 
 def complete_resume(arguments: list[str]) -> list[str]:
