@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from ebmctl import __version__, settings
 from ebmctl.card import model_card
@@ -136,6 +137,13 @@ def latest_run(root: Path, dataset: str) -> Path:
     return found[-1]
 
 
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether a flag is set in any process: all of them must stop at the same step."""
+    if accelerator.num_processes == 1:
+        return flag
+    return float(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")) > 0
+
+
 def train(
     trainer: Trainer, folder: RunFolder, *, seconds: float | None, stopped: Callable[[], bool]
 ) -> Iterator[StepMetrics | Finished]:
@@ -154,29 +162,29 @@ def train(
             folder.save_checkpoint(trainer)
             folder.save_model(trainer, time.monotonic() - began, last)
 
-    with folder.metrics.open("a", encoding="utf-8") as file:
+    path = folder.metrics if main else Path(os.devnull)
+    with path.open("a", encoding="utf-8") as file:
         try:
             for metrics in fit(trainer):
                 last = metrics.values
-                if main:
-                    file.write(json.dumps(last) + "\n")
-                    file.flush()
+                file.write(json.dumps(last) + "\n")
+                file.flush()
                 yield metrics
                 if main and metrics.step % trainer.recipe.run.preview_every == 0:
                     preview = trainer.objective.preview(64)
                     save_grid(folder.path / "samples" / f"step-{metrics.step:09d}.png", preview)
                 if metrics.step % trainer.recipe.run.checkpoint_every == 0 and metrics.step < trainer.recipe.run.steps:
                     save()
-                if stopped():
-                    reason = "interrupted"
-                elif seconds is not None and time.monotonic() - began >= seconds:
-                    reason = "time"
-                if reason != "steps":
+                late = seconds is not None and time.monotonic() - began >= seconds
+                if any_process(trainer.accelerator, stopped() or late):
+                    reason = "time" if late else "interrupted"
                     break
         except DivergedError as error:
             save()
-            folder.log(str(error))
+            if main:
+                folder.log(str(error))
             raise DivergedError(f"{error}; the state before that step is in {folder.path}") from error
     save()
-    folder.log(f"ended after {trainer.step} steps ({reason})")
+    if main:
+        folder.log(f"ended after {trainer.step} steps ({reason})")
     yield Finished(folder.path, reason, trainer.step, time.monotonic() - began, last.get("energy_difference"))

@@ -192,6 +192,11 @@ def test_two_processes_hold_the_same_weights(here):
     assert running.returncode == 0, err
     assert json.loads(out.strip().splitlines()[-1])["steps"] == 6
     assert len((here / "run" / "metrics.jsonl").read_text().splitlines()) == 6
+    arguments = ["--recipe", "tiny.toml", "--steps", "100000", "--time", "2s", "--processes", "2", "--json"]
+    running = process("train", "noise", *arguments, cwd=here)  # both processes end at the same step
+    out, err = running.communicate(timeout=180)
+    assert running.returncode == 0, err
+    assert 0 < json.loads(out.strip().splitlines()[-1])["steps"] < 100000
 
 
 @pytest.mark.slow

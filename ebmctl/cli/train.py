@@ -66,7 +66,11 @@ def train(
         accelerator = make_accelerator(device, processes)
         trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
         folder = _enter_run(path, trainer, bool(resume))
-        _run(trainer, folder, seconds, log_with, as_json)
+        accelerator.wait_for_everyone()  # until the first process has made the run folder
+        try:
+            _run(trainer, folder, seconds, log_with, as_json)
+        finally:
+            accelerator.end_training()
 
 
 def parse_time(text: str) -> float:
