@@ -8,7 +8,7 @@ RUN = $(BIN)/ebmctl
 # Train on real digits for about four minutes, then draw samples and the chains that led to them.
 demo: $(VENV)/demo.stamp
 	@set -e; \
-	run=$$($(RUN) train digits --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["run"])'); \
+	run=$$($(RUN) train digits --time 230s --json | $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)["run"])'); \
 	$(RUN) sample "$$run" -n 64 -o "$$run/samples.png" --chain "$$run/chain.gif"; \
 	echo; \
 	echo "the run folder:  $$run"; \
