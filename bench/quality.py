@@ -16,15 +16,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
 import ebmctl
-from ebmctl.data.base import DataRequest
+from ebmctl.data.base import DataRequest, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.errors import EbmctlError
 from ebmctl.registry import find
 
 
-def images(name: str, split: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+def images(name: str, split: Split, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """All images of a set as (N, 1, size, size) in [0, 1], and their classes."""
-    request = DataRequest(split, default_root(), size, 1)  # type: ignore[arg-type]
+    request = DataRequest(split, default_root(), size, 1)
     dataset = open_dataset(name, request, lambda n: find("dataset", n).load())
     batch = dataset.__getitems__(range(min(len(dataset), 2000)))
     return batch.images.float() / 255, batch.labels.argmax(1) if batch.labels.shape[1] else torch.zeros(0)

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ebmctl import registry
-from ebmctl.core.config import SampleConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder
@@ -130,11 +129,6 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], document: Mappi
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a training checkpoint; raises EbmctlError with one line."""
     return read_tensors(folder / "state.safetensors"), read_json(folder / "state.json")
-
-
-def sampling_parts(config: ModelConfig) -> tuple[SampleConfig, Part, Part]:
-    """The sampling recipe that travels with the weights: rounds and steps, the sampler, the augmentation."""
-    return config.recipe.sampling, config.recipe.sampler, config.recipe.augment
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -42,7 +42,8 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
             seconds = short + (steps - few) * max(longer - short, 0.0) / 2
     parameters = sum(p.numel() for p in trainer.network.parameters())
     state = 4 * parameters * 5  # weights, gradient, two moments, EMA
-    state += sum(t.numel() * t.element_size() for t in trainer.objective.state_dict().values())
+    buffer = getattr(trainer.objective, "buffer", None)
+    state += 0 if buffer is None else buffer.images.numel()  # uint8, all of it is allocated from the start
     return {
         "parameters": parameters,
         "memory_state": state,

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from ebmctl.checkpoint import build_network, seeded
 from ebmctl.core.cd import LossTerm
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
-from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
+from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.loader import batches
 from ebmctl.data.order import IndexOrder
@@ -34,10 +35,10 @@ class StepMetrics:
     values: dict[str, Any]
 
 
-def load_data(recipe: Recipe, split: str, root: Any = None) -> ImageDataset:
+def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDataset:
     """The images that a recipe names."""
     data = recipe.data
-    request = DataRequest(split, root or default_root(), data.size, data.channels)  # type: ignore[arg-type]
+    request = DataRequest(split, root or default_root(), data.size, data.channels)
     return open_dataset(data.name, request, lambda name: registry.find("dataset", name).load())
 
 

@@ -13,9 +13,6 @@ from torchvision.utils import make_grid
 from ebmctl.core.buffer import quantize
 from ebmctl.files import atomic_file
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Kinds of picture that a grid can be written as."""
-
 
 def grid(images: Tensor, zoom: int | None = None) -> Image.Image:
     """Images (B, C, H, W) in [0, 1] as one square-like picture, enlarged without smoothing up to about 64 pixels."""

@@ -37,7 +37,7 @@ class Entry:
 
     def load_options(self) -> type:
         """The dataclass of the options."""
-        return load_object(self.options or "ebmctl.registry:NoOptions")  # type: ignore[no-any-return]
+        return load_object(self.options or "ebmctl.registry:NoOptions")  # type: ignore[no-any-return]  # by the hook's contract
 
 
 @dataclass(frozen=True)

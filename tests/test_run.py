@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -237,4 +236,3 @@ def test_replaced_settings_are_checked():
     with pytest.raises(UsageError, match="steps"):
         recipes.with_steps(recipe(), 0)
     assert recipes.with_steps(recipe(), 9).run == replace(recipe().run, steps=9)
-    assert isinstance(Path(), Path)
