@@ -19,12 +19,12 @@ def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
     if as_json:
         console.show({"recipe": recipe.to_mapping(), **found}, as_json=True)
         return
-    gigabytes = {k: f"{found[k] / 1e9:.2f} GB" for k in ("memory_state", "memory_peak")}
+    megabytes = {k: f"{found[k] / 1e6:,.0f} MB" for k in ("memory_state", "memory_peak")}
     console.show(
         {
             "parameters": f"{found['parameters']:,}",
-            "memory for weights, optimizer and buffer": gigabytes["memory_state"],
-            "peak memory of the process": gigabytes["memory_peak"],
+            "memory for weights, optimizer and buffer": megabytes["memory_state"],
+            "peak memory of the process": megabytes["memory_peak"],
             "seconds per training step": found["seconds_per_step"],
             f"{recipe.run.steps:,} steps take": console.duration(found["seconds"]),
         },
