@@ -11,6 +11,7 @@ from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gra
 from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
 from ebmctl.core.nets.conv import conv3x3
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.core.nets.swish import Swish
 
 SMALL = ResidualConfig(8, (1, 0), (1, 2), attention=1, scales=2)
 TABLE_5 = ResidualConfig()
@@ -72,6 +73,14 @@ def test_convolution_against_pytorch_up_to_the_second_derivative(generator):
         second = torch.autograd.grad(step.square().sum(), [x, weight, bias])
         found.append([out, *first, step, *second])
     assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*found, strict=True))
+
+
+def test_swish_against_pytorch_up_to_the_second_derivative(generator):
+    x = 3 * torch.randn(5, 7, generator=generator, dtype=torch.float64)
+    x.requires_grad_()
+    swish = Swish()
+    assert torch.autograd.gradcheck(swish, x) and torch.autograd.gradgradcheck(swish, x)
+    assert torch.equal(swish(x), F.silu(x)) and torch.equal(swish.eval()(x), F.silu(x))
 
 
 def test_standardized_filters():

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrizations
 
 from ebmctl.core.config import Norm
 from ebmctl.core.nets.conv import conv3x3
+from ebmctl.core.nets.swish import Swish
 
 
 class Conv3x3(nn.Conv2d):
@@ -104,13 +105,14 @@ class ResidualBlock(nn.Module):
 
         self.conv1, self.norm1 = conv(), normalization(norm, channels)
         self.conv2, self.norm2 = conv(), normalization(norm, channels)
+        self.swish = Swish()
         self.label1 = nn.Linear(labels, 2 * channels) if labels else None
         self.label2 = nn.Linear(labels, 2 * channels) if labels else None
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); label is (B, L) or None."""
-        h = F.silu(modulate(self.norm1(self.conv1(x)), self.label1, label))
-        h = F.silu(modulate(self.norm2(self.conv2(h)), self.label2, label))
+        h = self.swish(modulate(self.norm1(self.conv1(x)), self.label1, label))
+        h = self.swish(modulate(self.norm2(self.conv2(h)), self.label2, label))
         return x + h
 
 
@@ -128,10 +130,11 @@ class Downsample(nn.Module):
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = Conv3x3(channels, out)
+        self.swish = Swish()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out, H/2, W/2)."""
-        return F.silu(halve(self.conv(x)))
+        return self.swish(halve(self.conv(x)))
 
 
 def halve(x: Tensor) -> Tensor:

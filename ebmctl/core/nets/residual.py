@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock, SelfAttention, halve
+from ebmctl.core.nets.swish import Swish
 
 
 class Tower(nn.Module):
@@ -27,14 +27,15 @@ class Tower(nn.Module):
             width = out
             if stage + 1 == attention:
                 self.layers.append(SelfAttention(width))
+        self.swish = Swish()
         self.head = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energy of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
-        x = F.silu(self.stem(x))
+        x = self.swish(self.stem(x))
         for layer in self.layers:
             x = layer(x, label) if isinstance(layer, ResidualBlock) else layer(x)
-        pooled = F.silu(x).mean((2, 3))  # (B, width)
+        pooled = self.swish(x).mean((2, 3))  # (B, width)
         energy: Tensor = self.head(pooled)
         return energy.squeeze(1)
 
