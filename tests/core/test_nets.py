@@ -79,8 +79,10 @@ def test_swish_against_pytorch_up_to_the_second_derivative(generator):
     x = 3 * torch.randn(5, 7, generator=generator, dtype=torch.float64)
     x.requires_grad_()
     swish = Swish()
-    assert torch.autograd.gradcheck(swish, x) and torch.autograd.gradgradcheck(swish, x)
-    assert torch.equal(swish(x), F.silu(x)) and torch.equal(swish.eval()(x), F.silu(x))
+    assert torch.autograd.gradcheck(swish, x)
+    assert torch.autograd.gradgradcheck(swish, x)
+    assert torch.equal(swish(x), F.silu(x))
+    assert torch.equal(swish.eval()(x), F.silu(x))
 
 
 def test_standardized_filters():

@@ -111,7 +111,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); label is (B, L) or None."""
-        h = self.swish(modulate(self.norm1(self.conv1(x)), self.label1, label))
+        h: Tensor = self.swish(modulate(self.norm1(self.conv1(x)), self.label1, label))
         h = self.swish(modulate(self.norm2(self.conv2(h)), self.label2, label))
         return x + h
 
@@ -134,7 +134,8 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out, H/2, W/2)."""
-        return self.swish(halve(self.conv(x)))
+        out: Tensor = self.swish(halve(self.conv(x)))
+        return out
 
 
 def halve(x: Tensor) -> Tensor:

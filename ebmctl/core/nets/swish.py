@@ -28,7 +28,8 @@ class _SiluBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, x: Tensor, out: Tensor) -> Tensor:
         ctx.save_for_backward(gradient, x, out)
-        return torch.ops.aten.silu_backward(gradient, x)
+        first: Tensor = torch.ops.aten.silu_backward(gradient, x)
+        return first
 
     @staticmethod
     @torch.autograd.function.once_differentiable
