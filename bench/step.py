@@ -13,7 +13,8 @@ from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin, run
 from ebmctl.data.base import TensorImages
 from ebmctl.fit import Trainer
-from ebmctl.recipe import Part, Recipe, resolve
+from ebmctl.recipe import resolve
+from ebmctl.schema import Part, Recipe
 
 
 def trainer(recipe: Recipe) -> Trainer:

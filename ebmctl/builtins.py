@@ -43,12 +43,24 @@ def register_architectures(register: Register) -> None:
 
 @hookimpl
 def register_objectives(register: Register) -> None:
-    """The paper's objective."""
+    """The paper's objective, its plain case, and Energy Matching."""
     register(
         "icd",
         "ebmctl.core.cd:ImprovedCD",
         "improved contrastive divergence (Algorithm 1)",
+        options="ebmctl.core.config:ICDConfig",
+    )
+    register(
+        "cd",
+        "ebmctl.core.cd:ContrastiveDivergence",
+        "contrastive divergence without the KL loss",
         options="ebmctl.core.config:CDConfig",
+    )
+    register(
+        "energy-matching",
+        "ebmctl.core.matching:EnergyMatching",
+        "transport from noise along the energy's gradient (Balcerak et al. 2025)",
+        options="ebmctl.core.config:MatchingConfig",
     )
 
 

@@ -17,7 +17,8 @@ from ebmctl import registry
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder
-from ebmctl.recipe import Part, Recipe, from_mapping
+from ebmctl.recipe import from_mapping
+from ebmctl.schema import Part, Recipe
 
 FORMAT = 1
 
@@ -54,7 +55,7 @@ def save_model(folder: Path, config: ModelConfig, network: EnergyNetwork, card: 
         "image": {"channels": data["channels"], "size": data["size"]},
         "labels": list(config.labels),
         "dataset": data["name"],
-        "sampling": {key: recipe[key] for key in ("sampling", "sampler", "augment")},
+        "sampling": {key: recipe[key] for key in ("flow", "sampling", "sampler", "augment")},
         "recipe": recipe,
         "provenance": dict(config.provenance),
     }

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from ebmctl.checkpoint import seeded
 from ebmctl.data.base import ImageBatch, TensorImages
 from ebmctl.fit import Trainer
-from ebmctl.recipe import Part, Recipe
+from ebmctl.schema import Part, Recipe
 
 
 def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[str, Any]:
@@ -29,17 +29,11 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
     labels = torch.zeros(16, 10 if name == "class" else 1)
     names = [str(i) for i in range(10)] if name == "class" else [name]
     dataset = TensorImages(images, labels, names if name else (), exclusive=name == "class")
-    steps = getattr(recipe.objective.options, "steps", None)
-    if steps is None:
-        trainer = Trainer(recipe, dataset, accelerator, precision)
-        seconds = _measure(trainer, dataset)
-    else:
-        few = min(steps, 2)
-        trainer = Trainer(_with_sampler_steps(recipe, few), dataset, accelerator, precision)
-        seconds = short = _measure(trainer, dataset)
-        if steps > few:
-            longer = _measure(Trainer(_with_sampler_steps(recipe, few + 2), dataset, accelerator, precision), dataset)
-            seconds = short + (steps - few) * max(longer - short, 0.0) / 2
+    total = 0.0
+    for phase in recipe.schedule:
+        alone = replace(recipe, objective=phase.objective, optimizer=phase.optimizer, phases=())
+        trainer, seconds = _seconds_per_step(alone, dataset, accelerator, precision)
+        total += seconds * phase.share * recipe.run.steps
     parameters = sum(p.numel() for p in trainer.network.parameters())
     state = 4 * parameters * 5  # weights, gradient, two moments, EMA
     buffer = getattr(trainer.objective, "buffer", None)
@@ -48,9 +42,25 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
         "parameters": parameters,
         "memory_state": state,
         "memory_peak": _peak(accelerator.device),
-        "seconds_per_step": seconds,
-        "seconds": seconds * recipe.run.steps,
+        "seconds_per_step": total / recipe.run.steps,
+        "seconds": total,
     }
+
+
+def _seconds_per_step(
+    recipe: Recipe, dataset: TensorImages, accelerator: Accelerator, precision: str
+) -> tuple[Trainer, float]:
+    steps = getattr(recipe.objective.options, "steps", None)
+    if steps is None:
+        trainer = Trainer(recipe, dataset, accelerator, precision)
+        return trainer, _measure(trainer, dataset)
+    few = min(steps, 2)
+    trainer = Trainer(_with_sampler_steps(recipe, few), dataset, accelerator, precision)
+    short = _measure(trainer, dataset)
+    if steps == few:
+        return trainer, short
+    longer = _measure(Trainer(_with_sampler_steps(recipe, few + 2), dataset, accelerator, precision), dataset)
+    return trainer, short + (steps - few) * max(longer - short, 0.0) / 2
 
 
 def _with_sampler_steps(recipe: Recipe, steps: int) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from torch import Tensor, nn
 
 from ebmctl import registry
 from ebmctl.checkpoint import build_network, seeded
-from ebmctl.core.cd import LossTerm
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
+from ebmctl.core.objective import Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.loader import batches
 from ebmctl.data.order import IndexOrder
 from ebmctl.data.transform import to_float
-from ebmctl.errors import DivergedError, UsageError, unknown
-from ebmctl.recipe import Recipe
+from ebmctl.errors import DivergedError, UsageError
+from ebmctl.gradients import accumulate, check_bound
+from ebmctl.labels import condition, condition_labels
+from ebmctl.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -42,32 +44,8 @@ def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDa
     return open_dataset(data.name, request, lambda name: registry.find("dataset", name).load())
 
 
-def condition_labels(recipe: Recipe, dataset: ImageDataset) -> tuple[str, ...]:
-    """The names of the inputs that condition the energy: none, the classes, or the two values of one attribute."""
-    label = recipe.data.label
-    if not label:
-        return ()
-    if label == "class" and dataset.exclusive and dataset.label_names:
-        return tuple(dataset.label_names)
-    if label not in dataset.label_names:
-        if not dataset.label_names:
-            raise UsageError(f"{recipe.data.name} has no labels; leave --label out")
-        raise unknown("label", label, [*dataset.label_names, *(["class"] if dataset.exclusive else [])])
-    return (f"not {label}", label)
-
-
-def condition(label: str, dataset: ImageDataset, labels: Tensor) -> Tensor | None:
-    """One-hot labels (B, L) for a batch whose dataset labels are (B, all)."""
-    if not label:
-        return None
-    if label == "class":
-        return labels
-    value = labels[:, dataset.label_names.index(label)]
-    return torch.stack([1 - value, value], dim=1)
-
-
 class Trainer:
-    """A run's state: network, EMA, optimiser, objective with its replay buffer, generator, step."""
+    """A run's state: network, EMA, phase with its objective and optimiser, generator, step."""
 
     def __init__(
         self,
@@ -88,20 +66,47 @@ class Trainer:
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        settings = recipe.optimizer
-        self.optimizer = torch.optim.Adam(self.parameters, settings.lr, settings.betas, settings.eps, fused=True)
         self.generator = seeded(seed + 7919 * accelerator.process_index, device)
-        sampler = registry.find("sampler", recipe.sampler.name).load()(recipe.sampler.options, self.generator)
-        transition = registry.find("augmentation", recipe.augment.name).load()(recipe.augment.options, self.generator)
-        shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
-        make_objective = registry.find("objective", recipe.objective.name).load()
-        try:
-            self.objective = make_objective(recipe.objective.options, shape, sampler, transition)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        self.objectives = self._objectives()
         self.energy = Autocast(self.network, torch.bfloat16) if precision == "bf16" else self.network
         self.freeze = CompiledFreeze(self.energy) if compiled else frozen
         self.step = 0
+        self.progress = 0.0
+        self._enter(0)
+
+    def _objectives(self) -> list[Objective]:
+        """The objective of each phase, all made at once: what a later one lacks is said before the run."""
+        recipe = self.recipe
+        sampler = registry.find("sampler", recipe.sampler.name).load()(recipe.sampler.options, self.generator)
+        transition = registry.find("augmentation", recipe.augment.name).load()(recipe.augment.options, self.generator)
+        shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
+        made: list[Objective] = []
+        for phase in recipe.schedule:
+            factory = registry.find("objective", phase.objective.name).load()
+            try:
+                made.append(factory(phase.objective.options, shape, sampler, transition))
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+            if made[-1].needs_labels and not self.labels:
+                raise UsageError(f"the objective '{phase.objective.name}' needs labels: give --label")
+        return made
+
+    def _enter(self, phase: int) -> None:
+        """Start a phase with a new optimiser; the weights and their average stay as they are."""
+        self.phase = phase
+        self.settings = settings = self.recipe.schedule[phase].optimizer
+        self.objective = self.objectives[phase]
+        self.optimizer = torch.optim.Adam(self.parameters, settings.lr, settings.betas, settings.eps, fused=True)
+
+    def advance(self, progress: float) -> bool:
+        """Go on to the phase, and the learning rate, of a share of the run in [0, 1]; says whether the phase is new."""
+        self.progress = progress
+        phase, within = self.recipe.phase_at(progress)
+        if changed := phase != self.phase:
+            self._enter(phase)
+        if self.settings.decay == "cosine":
+            self.optimizer.param_groups[0]["lr"] = self.settings.lr * (1 + math.cos(math.pi * within)) / 2
+        return changed
 
     def train_step(self, batch: ImageBatch) -> StepMetrics:
         """One iteration of Algorithm 1; raises DivergedError before the weights are touched."""
@@ -112,22 +117,23 @@ class Trainer:
         terms = self.objective.losses(self.energy, positives, label, self.freeze)
         try:
             gradients, logs = accumulate(terms, self.parameters)
-            check_bound(logs["energy_data_scales"], self.recipe.run.energy_bound)
+            if "energy_data_scales" in logs:
+                check_bound(logs["energy_data_scales"], self.recipe.run.energy_bound)
         except DivergedError as error:
             raise DivergedError(
                 f"training diverged at step {self.step + 1}: {error}; "
                 "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
             ) from error
         values: dict[str, Any] = {name: _plain(value) for name, value in logs.items()}
-        values["energy_difference"] = values["energy_data"] - values["energy_samples"]
+        if "energy_data" in values and "energy_samples" in values:
+            values["energy_difference"] = values["energy_data"] - values["energy_samples"]
         for group, parts in gradients.items():
             values[f"gradient_{group}"] = float(nn.utils.get_total_norm(parts))
         values["gradient"] = self._update(gradients)
         self.step += 1
-        if self.recipe.optimizer.ema:
-            update_ema(self.ema.parameters(), self.network.parameters(), self.recipe.optimizer.ema, self.step)
-        values |= {"buffer": len(self.objective.buffer), "seconds": time.perf_counter() - began}
-        return StepMetrics(self.step, {"step": self.step, **values})
+        update_ema(self.ema.parameters(), self.network.parameters(), self.settings.ema, self.step)
+        state = {"step": self.step, "phase": self.phase, "lr": self.optimizer.param_groups[0]["lr"]}
+        return StepMetrics(self.step, {**state, **values, "seconds": time.perf_counter() - began})
 
     def _update(self, gradients: Mapping[str, list[Tensor]]) -> float:
         """Sum over groups, average over processes, clip, and step the optimiser; gives the norm before clipping."""
@@ -139,19 +145,19 @@ class Trainer:
             total = [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in total]), total, strict=True)]
         for parameter, gradient in zip(self.parameters, total, strict=True):
             parameter.grad = gradient
-        limit = self.recipe.optimizer.clip or math.inf
+        limit = self.settings.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
 
     def averaged(self) -> EnergyNetwork:
-        """The network to evaluate: the EMA, or the network itself where there is none."""
-        return self.ema if self.recipe.optimizer.ema else self.network
+        """The network to evaluate: the EMA, which equals the network itself where its decay is 0."""
+        return self.ema
 
     def batches(self) -> Iterator[ImageBatch]:
-        """The run's batches from the present step on; their order depends on the seed and the step alone."""
-        size = self.recipe.optimizer.batch_size
+        """The phase's batches from the present step on; their order depends on the seed and the step alone."""
+        size = self.settings.batch_size
         order = IndexOrder(len(self.dataset), size, self.recipe.run.seed + 104729 * self.accelerator.process_index)
         return batches(self.dataset, order, self.step, self.recipe.data.workers)
 
@@ -163,10 +169,14 @@ class Trainer:
         tensors |= _prefixed("objective", self.objective.state_dict())
         for index, entry in self.optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{index}", entry)
-        return tensors, {"step": self.step, "processes": self.accelerator.num_processes}
+        processes = self.accelerator.num_processes
+        return tensors, {"step": self.step, "phase": self.phase, "progress": self.progress, "processes": processes}
 
     def load_state(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Go on from a state; raises ValueError, KeyError or RuntimeError where it does not fit the recipe."""
+        if not 0 <= (phase := int(document["phase"])) < len(self.objectives):
+            raise ValueError(f"it was in phase {phase}, which the recipe does not have")
+        self._enter(phase)
         self.network.load_state_dict(_section(tensors, "network"))
         self.ema.load_state_dict(_section(tensors, "ema"))
         self.objective.load_state_dict(_section(tensors, "objective"))
@@ -176,41 +186,19 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.generator.set_state(tensors["generator"].cpu())
         self.step = int(document["step"])
+        self.progress = float(document["progress"])
 
 
-def accumulate(
-    terms: Iterable[LossTerm], parameters: list[nn.Parameter]
-) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
-    """Each group's gradient, summed over its terms, and the terms' logs; logs of one name are summed too.
+def fit(trainer: Trainer, progress: Callable[[], float] | None = None) -> Iterator[StepMetrics]:
+    """Train until the recipe's number of steps, yielding after each; stop by closing the iterator.
 
-    Raises DivergedError at the first loss that is not a finite number.
+    `progress` gives the share of the run that is done, in [0, 1], where phases do not go by steps.
     """
-    gradients: dict[str, list[Tensor]] = {}
-    logs: dict[str, Tensor] = {}
-    for term in terms:
-        if not torch.isfinite(term.loss):
-            raise DivergedError("the energies are no longer finite numbers")
-        parts = torch.autograd.grad(term.loss, parameters, allow_unused=True, materialize_grads=True)
-        if term.group in gradients:
-            torch._foreach_add_(gradients[term.group], parts)
-        else:
-            gradients[term.group] = list(parts)
-        for name, value in term.logs.items():
-            logs[name] = logs[name] + value if name in logs else value
-    return gradients, logs
-
-
-def check_bound(energies: Tensor, bound: float) -> None:
-    """Raise DivergedError where the data's mean energy (averaged over scales) leaves the authors' bound."""
-    mean = float(energies.mean())
-    if abs(mean) > bound:
-        raise DivergedError(f"the mean energy of the data is {mean:.3g}, outside of [-{bound:g}, {bound:g}]")
-
-
-def fit(trainer: Trainer) -> Iterator[StepMetrics]:
-    """Train until the recipe's number of steps, yielding after each; stop by closing the iterator."""
+    steps = trainer.recipe.run.steps
     source = trainer.batches()
-    while trainer.step < trainer.recipe.run.steps:
+    while trainer.step < steps:
+        if trainer.advance(progress() if progress else trainer.step / steps):
+            source = trainer.batches()
         yield trainer.train_step(next(source))
 
 

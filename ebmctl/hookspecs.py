@@ -39,7 +39,7 @@ def register_architectures(register: Register) -> None:
 
 @hookspec
 def register_objectives(register: Register) -> None:
-    """Training objectives: `factory(options, shape, sampler, transition)` -> an object like `ImprovedCD`."""
+    """Training objectives: `factory(options, shape, sampler, transition)` -> an `Objective` (ebmctl.core.objective)."""
 
 
 @hookspec

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ebmctl import registry, settings
 from ebmctl.checkpoint import ModelConfig, load_model, seeded
-from ebmctl.core.config import SampleConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
+from ebmctl.core.flow import flow, gaussian_noise
 from ebmctl.core.sampling import chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
-from ebmctl.recipe import Recipe
+from ebmctl.schema import Recipe
 from ebmctl.zoo import find_model
+
+FLOW_FRAMES = 20  # of a flow that are shown
 
 
 @dataclass(frozen=True)
@@ -77,13 +79,17 @@ def sample(
     seed: int = 0,
     *,
     label: str | None = None,
+    flow_steps: int | None = None,
     rounds: int | None = None,
     steps: int | None = None,
     final_steps: int | None = None,
     sampler: str | None = None,
 ) -> Tensor:
-    """Draw n images (n, C, H, W) in [0, 1] by Algorithm 2, with the sampling recipe that travels with the weights."""
-    changes = {"rounds": rounds, "steps": steps, "final_steps": final_steps}
+    """Draw n images (n, C, H, W) in [0, 1] with the sampling recipe that travels with the weights.
+
+    That is the flow from noise, or Algorithm 2, or the one after the other; each number of steps can be changed.
+    """
+    changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
     *_, last = sample_chain(model, n, seed, label=label, changes=changes, sampler=sampler)
     return last
 
@@ -97,26 +103,32 @@ def sample_chain(
     changes: dict[str, int | None] | None = None,
     sampler: str | None = None,
 ) -> Iterator[Tensor]:
-    """The chains of `sample` from their noise on: (n, C, H, W) at the start and after each round of Algorithm 2."""
+    """The chains of `sample`: (n, C, H, W) in [0, 1] from their noise on, some on the flow, one after each round."""
     if n < 1:
         raise UsageError(f"the number of samples is at least 1, not {n}")
-    config = _changed(model.recipe.sampling, changes or {})
+    recipe = _changed(model.recipe, changes or {})
     device = next(model.network.parameters()).device
     generator = seeded(seed, device)
-    part = model.recipe.sampler
-    entry = registry.find("sampler", sampler or part.name)
-    options = part.options if entry.name == part.name else settings.build(entry.load_options(), {}, "sampler")
+    entry = registry.find("sampler", sampler or recipe.sampler.name)
+    own = entry.name == recipe.sampler.name
+    options = recipe.sampler.options if own else settings.build(entry.load_options(), {}, "sampler")
     kernel = entry.load()(options, generator)
-    augment = model.recipe.augment
-    transition = registry.find("augmentation", augment.name).load()(augment.options, generator)
+    transition = registry.find("augmentation", recipe.augment.name).load()(recipe.augment.options, generator)
     energy = Conditioned(frozen(model.network), model.one_hot(label, n, device))
-    start = uniform_noise(n, model.shape, generator)
-    yield start
-    yield from chain(energy, start, kernel, transition, config)
+    x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, model.shape, generator)
+    yield x.clamp(0, 1)
+    shown = {round(recipe.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)}
+    for step, moved in enumerate(flow(energy, x, recipe.flow, generator), start=1):
+        x = moved
+        if step in shown:
+            yield x.clamp(0, 1)
+    yield from chain(energy, x.clamp(0, 1), kernel, transition, recipe.sampling)
 
 
-def _changed(config: SampleConfig, changes: dict[str, int | None]) -> SampleConfig:
+def _changed(recipe: Recipe, changes: dict[str, int | None]) -> Recipe:
+    given = {key: value for key, value in changes.items() if value is not None}
     try:
-        return replace(config, **{key: value for key, value in changes.items() if value is not None})
+        flow_config = replace(recipe.flow, steps=given.pop("flow_steps", recipe.flow.steps))
+        return replace(recipe, flow=flow_config, sampling=replace(recipe.sampling, **given))
     except ValueError as error:
         raise UsageError(f"sampling: {error}") from error

@@ -5,115 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from ebmctl import registry, settings
-from ebmctl.core.config import SampleConfig
+from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Images: the dataset's name, their size in pixels, 1 or 3 channels.
-
-    `label` names the attribute whose two values condition the energy, or "class" for the dataset's classes; empty: an
-    unconditional model. `dequantize` adds uniform noise of one grey level to the 8-bit values. `workers` is the
-    number of processes that read images ahead.
-    """
-
-    name: str = ""
-    size: int = 32
-    channels: int = 3
-    label: str = ""
-    dequantize: bool = True
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels is 1 or 3, not {self.channels}")
-        if not 4 <= self.size <= 1024:
-            raise ValueError(f"size is between 4 and 1024 pixels, not {self.size}")
-        if self.workers < 0:
-            raise ValueError(f"workers is 0 or more, not {self.workers}")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam, the clipping of the gradient's norm (0: none), the batch size, and the decay of the EMA (0: none)."""
-
-    lr: float = 2e-4
-    betas: tuple[float, float] = (0.0, 0.9)
-    eps: float = 1e-8
-    clip: float = 0.5
-    batch_size: int = 128
-    ema: float = 0.9999
-
-    def __post_init__(self) -> None:
-        if not self.lr > 0 or not self.eps > 0 or self.batch_size < 1 or self.clip < 0:
-            raise ValueError("lr and eps are above 0, batch_size at least 1, clip 0 or more")
-        if not all(0 <= b < 1 for b in (*self.betas, self.ema)):
-            raise ValueError("betas and ema are 0 or more, and under 1")
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """Length and bookkeeping of a run, in training steps.
-
-    Training ends with an error where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound].
-    """
-
-    steps: int = 100_000
-    seed: int = 0
-    checkpoint_every: int = 1_000
-    keep_checkpoints: int = 2
-    preview_every: int = 1_000
-    energy_bound: float = 10.0
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.checkpoint_every, self.keep_checkpoints, self.preview_every) < 1:
-            raise ValueError("steps, checkpoint_every, keep_checkpoints and preview_every are at least 1")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is between 0 and 2^63 - 1, not {self.seed}")
-        if not self.energy_bound > 0:
-            raise ValueError(f"energy_bound is above 0, not {self.energy_bound}")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A named choice from the registry with its own options, already checked."""
-
-    name: str
-    options: Any
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a run, but for the device."""
-
-    about: str
-    data: DataConfig
-    network: Part
-    objective: Part
-    sampler: Part
-    augment: Part
-    sampling: SampleConfig
-    optimizer: OptimizerConfig
-    run: RunConfig
-
-    def to_mapping(self) -> dict[str, Any]:
-        """Plain values, as a recipe file holds them."""
-        result: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Part):
-                result[item.name] = {"name": value.name, **settings.plain(value.options)}
-            else:
-                result[item.name] = value if isinstance(value, str) else settings.plain(value)
-        return result
-
+from ebmctl.schema import DataConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
@@ -123,26 +23,74 @@ _OTHER_RECIPES = {
     "cifar100": "cifar10",
     "svhn": "cifar10",
 }
-_CONFIGS = {"data": DataConfig, "sampling": SampleConfig, "optimizer": OptimizerConfig, "run": RunConfig}
+_CONFIGS = {
+    "data": DataConfig,
+    "flow": FlowConfig,
+    "sampling": SampleConfig,
+    "optimizer": OptimizerConfig,
+    "run": RunConfig,
+}
 
 
 def from_mapping(values: Mapping[str, Any]) -> Recipe:
     """Check plain values and make a recipe of them; raises UsageError with the key and the nearest known name."""
-    known = ["about", *_CONFIGS, *_PARTS]
+    known = ["about", "phases", *_CONFIGS, *_PARTS]
     for key, value in values.items():
         if key not in known:
             raise unknown("recipe section", key, known)
-        if key != "about" and not isinstance(value, Mapping):
+        if key not in ("about", "phases") and not isinstance(value, Mapping):
             raise UsageError(f"{key} is a section of a recipe; set a key of it, such as {key}.{_example(key)}")
     made: dict[str, Any] = {"about": settings.convert(values.get("about", ""), str, "about")}
     for section, cls in _CONFIGS.items():
         made[section] = settings.build(cls, values.get(section, {}), section)
-    for section, kind in _PARTS.items():
-        options = dict(values.get(section, {}))
-        name = settings.convert(options.pop("name", _DEFAULTS[section]), str, f"{section}.name")
-        config = registry.find(kind, name).load_options()
-        made[section] = Part(name, settings.build(config, options, section))
-    return Recipe(**made)
+    for section in _PARTS:
+        made[section] = _part(section, values.get(section, {}), section)
+    made["phases"] = _phases(values)
+    try:
+        return Recipe(**made)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _part(section: str, values: Mapping[str, Any], where: str) -> Part:
+    options = dict(values)
+    name = settings.convert(options.pop("name", _DEFAULTS[section]), str, f"{where}.name")
+    config = registry.find(_PARTS[section], name).load_options()
+    return Part(name, settings.build(config, options, where))
+
+
+def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
+    """The phases; each starts from the recipe's optimizer, and from its objective where that has the same name."""
+    phases = values.get("phases", [])
+    if not isinstance(phases, list) or not all(isinstance(phase, Mapping) for phase in phases):
+        raise UsageError("phases is a list of tables, such as [[phases]] with share = 0.5")
+    made = []
+    base = {"name": _DEFAULTS["objective"], **values.get("objective", {})}
+    for index, phase in enumerate(phases):
+        where = f"phases.{index}"
+        for key in phase:
+            if key not in ("share", "objective", "optimizer"):
+                raise unknown("key", f"{where}.{key}", [f"{where}.{k}" for k in ("share", "objective", "optimizer")])
+        parts = {key: phase.get(key, {}) for key in ("objective", "optimizer")}
+        for key, value in parts.items():
+            if not isinstance(value, Mapping):
+                raise UsageError(f"{where}.{key} is a table, not {value!r}")
+        objective = parts["objective"]
+        if objective.get("name", base["name"]) == base["name"]:
+            objective = {**base, **objective}
+        optimizer = {**values.get("optimizer", {}), **parts["optimizer"]}
+        share = settings.convert(phase.get("share", 0.0), float, f"{where}.share")
+        try:
+            made.append(
+                Phase(
+                    share,
+                    _part("objective", objective, f"{where}.objective"),
+                    settings.build(OptimizerConfig, optimizer, f"{where}.optimizer"),
+                )
+            )
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from error
+    return tuple(made)
 
 
 def _example(section: str) -> str:
@@ -195,9 +143,20 @@ def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
 
 
 def merge(values: dict[str, Any], path: list[str], value: Any) -> None:
-    """Set a dotted key in nested mappings."""
+    """Set a dotted key in nested mappings; a number names an item of a list, such as phases.0.share."""
+    node: Any = values
     for key in path[:-1]:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
+        node = node.setdefault(key, {}) if isinstance(node, dict) else _item(node, key, path)
+        if not isinstance(node, (dict, list)):
             raise UsageError(f"{'.'.join(path)}: {key} has a value and no keys below it")
-    values[path[-1]] = value
+    if isinstance(node, dict):
+        node[path[-1]] = value
+    else:
+        _item(node, path[-1], path)
+        node[int(path[-1])] = value
+
+
+def _item(items: list[Any], key: str, path: list[str]) -> Any:
+    if not key.isdecimal() or int(key) >= len(items):
+        raise UsageError(f"{'.'.join(path)}: the list has {len(items)} items, numbered from 0, and no {key}")
+    return items[int(key)]

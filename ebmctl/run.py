@@ -21,7 +21,8 @@ from ebmctl.errors import DivergedError, EbmctlError
 from ebmctl.files import atomic_file
 from ebmctl.fit import StepMetrics, Trainer, fit
 from ebmctl.images import save_grid
-from ebmctl.recipe import Recipe, from_mapping
+from ebmctl.recipe import from_mapping
+from ebmctl.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,12 @@ class RunFolder:
                 item.unlink()
             old.rmdir()
 
+    def save_preview(self, trainer: Trainer) -> None:
+        """Write a picture of the newest negative samples, where the objective has any."""
+        preview = trainer.objective.preview(64)
+        if preview is not None:
+            save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
+
     def load_checkpoint(self, trainer: Trainer) -> None:
         """Give a trainer the state of the last checkpoint, and cut `metrics.jsonl` back to it."""
         found = self.checkpoints()
@@ -139,9 +146,14 @@ def latest_run(root: Path, dataset: str) -> Path:
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
     """Whether a flag is set in any process: all of them must stop at the same step."""
+    return highest(accelerator, float(flag)) > 0
+
+
+def highest(accelerator: Accelerator, value: float) -> float:
+    """The highest value of all processes."""
     if accelerator.num_processes == 1:
-        return flag
-    return float(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum")) > 0
+        return value
+    return float(accelerator.gather(torch.tensor([value], dtype=torch.float64, device=accelerator.device)).max())
 
 
 def train(
@@ -162,16 +174,27 @@ def train(
             folder.save_checkpoint(trainer)
             folder.save_model(trainer, time.monotonic() - began, last)
 
+    first = trainer.progress
+
+    def progress() -> float:
+        """The share of the run by the clock, the same in all processes."""
+        assert seconds is not None
+        share = first + (1 - first) * min((time.monotonic() - began) / seconds, 1.0)
+        return highest(trainer.accelerator, max(share, trainer.step / trainer.recipe.run.steps))
+
+    by_time = trainer.recipe.run.phases_by == "time" and seconds is not None
     path = folder.metrics if main else Path(os.devnull)
     with path.open("a", encoding="utf-8") as file:
         try:
-            for metrics in fit(trainer):
+            for metrics in fit(trainer, progress if by_time else None):
                 last = metrics.values
                 file.write(json.dumps(last) + "\n")
                 file.flush()
                 yield metrics
-                if main and metrics.step % trainer.recipe.run.preview_every == 0:
-                    preview = trainer.objective.preview(64)
+                preview = (
+                    trainer.objective.preview(64) if metrics.step % trainer.recipe.run.preview_every == 0 else None
+                )
+                if main and preview is not None:
                     save_grid(folder.path / "samples" / f"step-{metrics.step:09d}.png", preview)
                 if metrics.step % trainer.recipe.run.checkpoint_every == 0 and metrics.step < trainer.recipe.run.steps:
                     save()

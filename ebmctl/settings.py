@@ -104,13 +104,21 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
         return path, value.strip()
 
 
-def dump_toml(values: Mapping[str, Any]) -> str:
-    """Write plain values as TOML: first the keys of this level, then a section for each mapping."""
-    lines = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not isinstance(value, Mapping)]
+def dump_toml(values: Mapping[str, Any], section: str = "") -> str:
+    """Write plain values as TOML: first the keys of this level, then a section for each mapping or list of them."""
+    lines = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not _is_section(value)]
     for key, value in values.items():
+        name = f"{section}.{key}" if section else key
         if isinstance(value, Mapping):
-            lines += ["", f"[{key}]", *(f"{k} = {_toml_value(v)}" for k, v in value.items())]
+            lines += ["", f"[{name}]", dump_toml(value, name).rstrip("\n")]
+        elif _is_section(value):
+            for item in value:
+                lines += ["", f"[[{name}]]", dump_toml(item, name).rstrip("\n")]
     return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _is_section(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
 
 
 def _toml_value(value: Any) -> str:

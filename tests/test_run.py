@@ -15,6 +15,7 @@ from ebmctl import run
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.fit import Trainer, fit
+from ebmctl.schema import Recipe
 
 TINY = [
     "data.size=8",
@@ -38,7 +39,7 @@ TINY = [
 ]
 
 
-def recipe(*changes: str) -> recipes.Recipe:
+def recipe(*changes: str) -> Recipe:
     return recipes.resolve("noise", None, [*TINY, *changes], {})
 
 

@@ -135,8 +135,7 @@ class TrainingProgress:
             left = max(self.seconds - (now - self.began), 0.0)
             share = (now - self.began) / self.seconds
         line = (
-            f"step {values['step']}/{self.steps}  E data {values['energy_data']:+.3f}  "
-            f"samples {values['energy_samples']:+.3f}  diff {values['energy_difference']:+.3f}  "
+            f"step {values['step']}/{self.steps}  {_losses(values)}  "
             f"grad {values['gradient']:.2g}  {rate:.2g}/s  {duration(left)}"
         )
         if self.bar:
@@ -144,6 +143,17 @@ class TrainingProgress:
         elif now - self.last_line >= self.interval or done == 1 or values["step"] == self.steps:
             self.last_line = now
             say(line)
+
+
+def _losses(values: Mapping[str, Any]) -> str:
+    """The energies of a step, or its losses where the objective knows no samples."""
+    if "energy_difference" not in values:
+        losses = ((name, value) for name, value in values.items() if name.startswith("loss_"))
+        return "  ".join(f"{name.removeprefix('loss_')} {value:.4f}" for name, value in losses)
+    return (
+        f"E data {values['energy_data']:+.3f}  samples {values['energy_samples']:+.3f}  "
+        f"diff {values['energy_difference']:+.3f}"
+    )
 
 
 def duration(seconds: float) -> str:

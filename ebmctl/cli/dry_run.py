@@ -5,7 +5,7 @@ from __future__ import annotations
 from ebmctl import settings
 from ebmctl.cli import console
 from ebmctl.cli.train import make_accelerator
-from ebmctl.recipe import Recipe
+from ebmctl.schema import Recipe
 
 
 def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:

@@ -14,6 +14,7 @@ def sample(
     model: str = typer.Argument(..., help="A model folder, or a run folder.", metavar="MODEL"),
     n: int = typer.Option(64, "-n", help="How many images.", metavar="N"),
     out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
+    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
     rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
     steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
     final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
@@ -40,7 +41,7 @@ def sample(
         from ebmctl.model import load, sample_chain
 
         loaded = load(model)
-        changes = {"rounds": rounds, "steps": steps, "final_steps": final_steps}
+        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
         frames = []
         for frame in sample_chain(loaded, n, seed, label=label, changes=changes, sampler=sampler):
             frames.append(frame) if chain else frames.__setitem__(slice(None), [frame])

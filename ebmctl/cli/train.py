@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ebmctl.fit import Trainer
     from ebmctl.run import RunFolder
+    from ebmctl.schema import Recipe
 
 RUNS = Path("runs")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -107,7 +108,7 @@ def make_accelerator(device: str, processes: int = 1) -> Accelerator:
 
 
 def make_trainer(
-    resolved: recipes.Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
+    resolved: Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
 ) -> Trainer:
     """Load the data and set a run up."""
     from ebmctl.fit import Trainer, load_data
@@ -128,7 +129,7 @@ def _existing_run(resume: str, dataset: str) -> Path:
     return latest_run(RUNS, dataset) if resume == "latest" else Path(resume)
 
 
-def _check_run(path: Path, resolved: recipes.Recipe, resume: bool, steps: int | None) -> recipes.Recipe:
+def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) -> Recipe:
     """Before any work: that a new run can be made, or which recipe an old one has (with --steps, if given)."""
     from ebmctl.run import RunFolder
 

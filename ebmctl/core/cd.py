@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from ebmctl.core.buffer import ReplayBuffer
-from ebmctl.core.config import CDConfig
+from ebmctl.core.config import CDConfig, ICDConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler, run
+from ebmctl.core.objective import Freeze, LossTerm
 from ebmctl.core.sampling import Transition, uniform_noise
-
-Freeze = Callable[[EnergyNetwork], EnergyNetwork]
-
-
-class LossTerm(NamedTuple):
-    """One additive part of a loss, the group that it belongs to, and what the run logs of it (summed over parts)."""
-
-    group: str
-    loss: Tensor
-    logs: dict[str, Tensor]
 
 
 class ImprovedCD:
     """The objective "icd": `improved_cd` with the replay buffer that it keeps from batch to batch."""
 
-    def __init__(self, config: CDConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition) -> None:
+    needs_labels = False
+
+    def __init__(
+        self, config: ICDConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition
+    ) -> None:
         if config.kl_loss and not sampler.differentiable:
             raise ValueError(
                 "the KL loss goes back through the sampler, and this sampler is not differentiable: "
@@ -57,6 +52,13 @@ class ImprovedCD:
         self.buffer.load_state_dict(state)
 
 
+class ContrastiveDivergence(ImprovedCD):
+    """The objective "cd": the same without the KL loss."""
+
+    def __init__(self, config: CDConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition) -> None:
+        super().__init__(ICDConfig(**dataclasses.asdict(config), kl_loss=False), shape, sampler, transition)
+
+
 def improved_cd(
     network: EnergyNetwork,
     positives: Tensor,
@@ -64,7 +66,7 @@ def improved_cd(
     buffer: ReplayBuffer,
     sampler: Sampler,
     transition: Transition,
-    config: CDConfig,
+    config: ICDConfig,
     freeze: Freeze = frozen,
 ) -> Iterator[LossTerm]:
     """Algorithm 1 for one batch of data (B, C, H, W) in [0, 1], with labels (B, L) where the network takes them.
@@ -94,11 +96,12 @@ def improved_cd(
     x = torch.cat(negatives)
     energy = Conditioned(network, label)
     yield contrastive_loss(energy, positives, +1, "data", config)
-    yield contrastive_loss(energy, x, -1, "samples", config)
+    term = contrastive_loss(energy, x, -1, "samples", config)
+    yield term._replace(logs=term.logs | {"buffer": torch.tensor(len(buffer))})
     buffer.add(x, sampler.generator)  # last: a caller that stops at a bad loss keeps a good buffer
 
 
-def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, config: CDConfig) -> LossTerm:
+def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, config: ICDConfig) -> LossTerm:
     """One side of L_CD (Equation 5): the mean energy of the data (+) or, negated, of the samples (-).
 
     The authors add the mean square of the energies, which keeps them near 0; they average over scales.
@@ -114,7 +117,7 @@ def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, confi
     return LossTerm("cd", sign * mean + config.energy_regularizer * square, logs)
 
 
-def kl_loss(fixed: Conditioned, sample: Tensor, past: Tensor | None, share: float, config: CDConfig) -> LossTerm:
+def kl_loss(fixed: Conditioned, sample: Tensor, past: Tensor | None, share: float, config: ICDConfig) -> LossTerm:
     """L_KL (Equation 6) on samples that carry the sampler's gradient, weighted by their share of all such samples.
 
     Its energy part (Equation 7) is their energy under fixed parameters, averaged over scales as the authors do.
@@ -137,7 +140,7 @@ def entropy_loss(x: Tensor, past: Tensor) -> Tensor:
     return -distance.clamp_min(1e-6).log().mean()
 
 
-def chain_starts(like: Tensor, buffer: ReplayBuffer, generator: torch.Generator, config: CDConfig) -> Tensor:
+def chain_starts(like: Tensor, buffer: ReplayBuffer, generator: torch.Generator, config: ICDConfig) -> Tensor:
     """Where the chains begin, (B, C, H, W): in the buffer, or with a small probability (or always) in noise."""
     noise = uniform_noise(len(like), like.shape[1:], generator)
     if config.start == "noise" or not len(buffer):
@@ -147,7 +150,7 @@ def chain_starts(like: Tensor, buffer: ReplayBuffer, generator: torch.Generator,
 
 
 def past_samples(
-    buffer: ReplayBuffer, generator: torch.Generator, transition: Transition, config: CDConfig
+    buffer: ReplayBuffer, generator: torch.Generator, transition: Transition, config: ICDConfig
 ) -> Tensor | None:
     """The set X of Algorithm 1 (B in Equation 8): past samples, augmented as they are drawn; None while too few."""
     if not (config.kl_loss and config.kl_entropy) or len(buffer) < min(config.entropy_after, config.buffer_size):
@@ -155,7 +158,7 @@ def past_samples(
     return transition(buffer.draw(config.entropy_neighbors, generator)) if len(buffer) else None
 
 
-def kl_rows(batch: int, config: CDConfig) -> Iterator[tuple[slice, float]]:
+def kl_rows(batch: int, config: ICDConfig) -> Iterator[tuple[slice, float]]:
     """Slices of a batch with their share in the KL loss: its samples chunk by chunk, then the rest with share 0."""
     count = min(batch, config.kl_samples)
     for low in range(0, count, config.kl_chunk):

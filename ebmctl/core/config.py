@@ -90,19 +90,18 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         _check(self, 0, "rounds steps final_steps")
-        if self.rounds * self.steps + self.final_steps < 1:
-            raise ValueError("rounds, steps and final_steps give no sampler step at all")
+
+    @property
+    def total(self) -> int:
+        """All sampler steps."""
+        return self.rounds * self.steps + self.final_steps
 
 
 @dataclass(frozen=True)
 class CDConfig:
-    """The chains and the losses of Algorithm 1.
+    """The chains of contrastive divergence, and its loss without the KL term.
 
     `steps` is K. Chains start in the replay buffer, save for a share of `noise_probability`, or always in noise.
-    The KL loss (`kl_loss` switches it off) has an energy part and an entropy part with a weight each; it is taken on
-    at most `kl_samples` samples of a batch and goes back through the last sampler step, or through all of them. The
-    graphs of `kl_chunk` samples at a time are built: the same gradient with less memory. Its entropy part compares
-    with `entropy_neighbors` past samples once the buffer has `entropy_after`.
     """
 
     steps: int = 40
@@ -111,6 +110,23 @@ class CDConfig:
     buffer_size: int = 10_000
     buffer_policy: Policy = "reservoir"
     energy_regularizer: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self, 1, "steps buffer_size")
+        _check(self, 0, "energy_regularizer")
+        _check(self, 0, "noise_probability", 1)
+
+
+@dataclass(frozen=True)
+class ICDConfig(CDConfig):
+    """The chains and all of the losses of Algorithm 1.
+
+    The KL loss (`kl_loss` switches it off) has an energy part and an entropy part with a weight each; it is taken on
+    at most `kl_samples` samples of a batch and goes back through the last sampler step, or through all of them. The
+    graphs of `kl_chunk` samples at a time are built: the same gradient with less memory. Its entropy part compares
+    with `entropy_neighbors` past samples once the buffer has `entropy_after`.
+    """
+
     kl_loss: bool = True
     kl_energy: float = 1.0
     kl_entropy: float = 0.3
@@ -121,6 +137,53 @@ class CDConfig:
     entropy_after: int = 1_000
 
     def __post_init__(self) -> None:
-        _check(self, 1, "steps buffer_size kl_samples kl_chunk entropy_neighbors")
-        _check(self, 0, "energy_regularizer kl_energy kl_entropy entropy_after")
-        _check(self, 0, "noise_probability", 1)
+        super().__post_init__()
+        _check(self, 1, "kl_samples kl_chunk entropy_neighbors")
+        _check(self, 0, "kl_energy kl_entropy entropy_after")
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """The flow dx = -grad E(x) dt + sqrt(2 T(t)) dW, in `steps` equal steps up to `time`; no flow with 0 steps.
+
+    T is 0 up to the time `cutoff`, then rises to `temperature` at time 1. With images in [0, 1] it is a quarter of
+    the publication's, whose images are in [-1, 1].
+    """
+
+    steps: int = 0
+    time: float = 1.0
+    method: Literal["heun", "euler"] = "heun"
+    temperature: float = 0.0
+    cutoff: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self, 0, "steps temperature")
+        _check(self, 0, "cutoff", 1)
+        if not self.time > 0:
+            raise ValueError(f"time is above 0, not {self.time}")
+
+
+@dataclass(frozen=True)
+class MatchingConfig:
+    """Energy Matching. `pairing` joins noise and data of a batch by optimal transport, or as they come.
+
+    With a `cd_weight` above 0 contrastive divergence near the data is added, its weighted difference of energies
+    never under `-cd_clamp` (0: no clamp). Its chains follow the flow for `steps` Euler-Maruyama steps of `step_time`,
+    a share of `from_data` from the data at time 1, the others from noise at time 0.
+    """
+
+    pairing: Literal["optimal", "independent"] = "optimal"
+    cd_weight: float = 0.0
+    cd_clamp: float = 0.005
+    steps: int = 200
+    step_time: float = 0.01
+    temperature: float = 0.0025
+    cutoff: float = 1.0
+    from_data: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self, 0, "cd_weight cd_clamp temperature")
+        _check(self, 0, "cutoff from_data", 1)
+        _check(self, 1, "steps")
+        if not self.step_time > 0:
+            raise ValueError(f"step_time is above 0, not {self.step_time}")

@@ -7,14 +7,14 @@ import torch
 
 from ebmctl.core import cd
 from ebmctl.core.buffer import ReplayBuffer
-from ebmctl.core.config import CDConfig, LangevinConfig, ResidualConfig
+from ebmctl.core.config import ICDConfig, LangevinConfig, ResidualConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
 
 SHAPE = (1, 2, 2)
-CONFIG = CDConfig(steps=3, buffer_size=64, energy_regularizer=0.0, kl_entropy=0.0)
+CONFIG = ICDConfig(steps=3, buffer_size=64, energy_regularizer=0.0, kl_entropy=0.0)
 
 
 def gradients(terms, network, group=None):

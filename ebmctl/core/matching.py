@@ -1,0 +1,114 @@
+"""Energy Matching (Balcerak et al., NeurIPS 2025, arXiv 2504.10612): an energy whose gradient carries noise to data."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ebmctl.core.config import FlowConfig, MatchingConfig
+from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient, frozen
+from ebmctl.core.flow import flow, gaussian_noise
+from ebmctl.core.langevin import Sampler
+from ebmctl.core.objective import Freeze, LossTerm
+from ebmctl.core.sampling import Transition
+
+
+class EnergyMatching:
+    """The objective "energy-matching": transport from noise, with contrastive divergence where it has a weight."""
+
+    needs_labels = False
+
+    def __init__(
+        self, config: MatchingConfig, _shape: tuple[int, int, int], sampler: Sampler, _transition: Transition
+    ) -> None:
+        if config.pairing == "optimal" and importlib.util.find_spec("scipy") is None:
+            raise ValueError(
+                "optimal pairing needs scipy: pip install 'ebmctl[matching]', or set objective.pairing=\"independent\""
+            )
+        self.config, self.generator = config, sampler.generator
+        self.newest: Tensor | None = None
+
+    def losses(
+        self, network: EnergyNetwork, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
+    ) -> Iterator[LossTerm]:
+        """The loss terms for a batch of data (B, C, H, W) in [0, 1] with labels (B, L), or None."""
+        noise = gaussian_noise(len(positives), positives.shape[1:], self.generator)
+        if self.config.pairing == "optimal":
+            noise = noise[optimal_pairing(noise, positives, label)]
+        time = torch.rand(len(positives), generator=self.generator, device=positives.device)
+        yield matching_loss(Conditioned(network, label), noise, positives, time)
+        if self.config.cd_weight:
+            negatives = self._negatives(freeze(network), positives, label)
+            self.newest = negatives.clamp(0, 1)
+            yield contrast(Conditioned(network, label), positives, negatives, self.config)
+
+    def _negatives(self, fixed: EnergyNetwork, positives: Tensor, label: Tensor | None) -> Tensor:
+        """Chains from data at time 1 and from noise at time 0, (B, C, H, W)."""
+        config, count = self.config, round(self.config.from_data * len(positives))
+        path = FlowConfig(config.steps, config.steps * config.step_time, "euler", config.temperature, config.cutoff)
+        noise = gaussian_noise(len(positives) - count, positives.shape[1:], self.generator)
+        ends = []
+        for x, start, rows in ((positives[:count], 1.0, slice(count)), (noise, 0.0, slice(count, None))):
+            energy = Conditioned(fixed, None if label is None else label[rows])
+            for moved in flow(energy, x, path, self.generator, start) if len(x) else ():
+                x = moved
+            ends.append(x)
+        return torch.cat(ends)
+
+    def preview(self, count: int) -> Tensor | None:
+        """Some of the newest negative samples, (at most count, C, H, W) in [0, 1]; None without chains."""
+        return None if self.newest is None else self.newest[:count]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing: no state is kept."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Nothing to take over."""
+
+
+def optimal_pairing(noise: Tensor, data: Tensor, label: Tensor | None) -> Tensor:
+    """Indices (B,) that pair noise[indices] with data, (B, C, H, W) each, at the least sum of squared distances.
+
+    With labels (B, L) the noise of a label stays with it, so that every label has its own transport.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    cost = torch.cdist(data.flatten(1), noise.flatten(1)).square().cpu().numpy()  # (B, B)
+    pairing = torch.empty(len(data), dtype=torch.long)
+    indices = torch.arange(len(data))
+    for group in [None] if label is None else torch.unique(label, dim=0):
+        rows = indices if group is None else (label == group).all(1).cpu().nonzero().squeeze(1)
+        _, columns = linear_sum_assignment(cost[rows][:, rows])
+        pairing[rows] = rows[torch.from_numpy(columns)]
+    return pairing.to(data.device)
+
+
+def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor) -> LossTerm:
+    """The mean square of -grad E(x_t) - (data - noise), x_t between noise (time 0) and data (time 1).
+
+    noise and data are (B, C, H, W), time is (B,). The gradient to the parameters goes through grad E.
+    """
+    x = torch.lerp(noise, data, time[:, None, None, None])
+    gradient = energy_gradient(energy, x, create_graph=True)
+    loss = (gradient + (data - noise)).square().mean()
+    return LossTerm("matching", loss, {"loss_matching": loss.detach()})
+
+
+def contrast(energy: Conditioned, data: Tensor, samples: Tensor, config: MatchingConfig) -> LossTerm:
+    """Contrastive divergence: the weighted mean energy of data less that of samples, (B, C, H, W) each, clamped."""
+    data_terms, sample_terms = energy.terms(data), energy.terms(samples)
+    loss = config.cd_weight * (data_terms.sum(1).mean() - sample_terms.sum(1).mean())
+    if config.cd_clamp:
+        loss = loss.clamp_min(-config.cd_clamp)
+    logs = {
+        "energy_data_scales": data_terms.detach().mean(0),
+        "energy_data": data_terms.detach().sum(1).mean(),
+        "energy_samples_scales": sample_terms.detach().mean(0),
+        "energy_samples": sample_terms.detach().sum(1).mean(),
+        "loss_cd": loss.detach(),
+    }
+    return LossTerm("cd", loss, logs)

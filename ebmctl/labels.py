@@ -1,0 +1,34 @@
+"""What conditions an energy: the one-hot inputs that a recipe's label asks for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebmctl.data.base import ImageDataset
+from ebmctl.errors import UsageError, unknown
+from ebmctl.schema import Recipe
+
+
+def condition_labels(recipe: Recipe, dataset: ImageDataset) -> tuple[str, ...]:
+    """The names of the inputs that condition the energy: none, the classes, or the two values of one attribute."""
+    label = recipe.data.label
+    if not label:
+        return ()
+    if label == "class" and dataset.exclusive and dataset.label_names:
+        return tuple(dataset.label_names)
+    if label not in dataset.label_names:
+        if not dataset.label_names:
+            raise UsageError(f"{recipe.data.name} has no labels; leave --label out")
+        raise unknown("label", label, [*dataset.label_names, *(["class"] if dataset.exclusive else [])])
+    return (f"not {label}", label)
+
+
+def condition(label: str, dataset: ImageDataset, labels: Tensor) -> Tensor | None:
+    """One-hot labels (B, L) for a batch whose dataset labels are (B, all)."""
+    if not label:
+        return None
+    if label == "class":
+        return labels
+    value = labels[:, dataset.label_names.index(label)]
+    return torch.stack([1 - value, value], dim=1)

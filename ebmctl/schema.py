@@ -1,0 +1,169 @@
+"""What a recipe is: frozen dataclasses, each checked where it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from ebmctl import settings
+from ebmctl.core.config import FlowConfig, SampleConfig
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Images: the dataset's name, their size in pixels, 1 or 3 channels.
+
+    `label` names the attribute whose two values condition the energy, or "class" for the dataset's classes; empty: an
+    unconditional model. `dequantize` adds uniform noise of one grey level to the 8-bit values. `workers` is the
+    number of processes that read images ahead.
+    """
+
+    name: str = ""
+    size: int = 32
+    channels: int = 3
+    label: str = ""
+    dequantize: bool = True
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is 1 or 3, not {self.channels}")
+        if not 4 <= self.size <= 1024:
+            raise ValueError(f"size is between 4 and 1024 pixels, not {self.size}")
+        if self.workers < 0:
+            raise ValueError(f"workers is 0 or more, not {self.workers}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam, the clipping of the gradient's norm (0: none), the batch size, and the decay of the EMA (0: none).
+
+    With `decay` "cosine" the learning rate falls to 0 over the phase.
+    """
+
+    lr: float = 2e-4
+    decay: Literal["none", "cosine"] = "none"
+    betas: tuple[float, float] = (0.0, 0.9)
+    eps: float = 1e-8
+    clip: float = 0.5
+    batch_size: int = 128
+    ema: float = 0.9999
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0 or not self.eps > 0 or self.batch_size < 1 or self.clip < 0:
+            raise ValueError("lr and eps are above 0, batch_size at least 1, clip 0 or more")
+        if not all(0 <= b < 1 for b in (*self.betas, self.ema)):
+            raise ValueError("betas and ema are 0 or more, and under 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Length and bookkeeping of a run, in training steps.
+
+    Training ends with an error where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound].
+    Phases go by their share of the steps, or of the time where one is given and `phases_by` is "time".
+    """
+
+    steps: int = 100_000
+    seed: int = 0
+    checkpoint_every: int = 1_000
+    keep_checkpoints: int = 2
+    preview_every: int = 1_000
+    energy_bound: float = 10.0
+    phases_by: Literal["steps", "time"] = "steps"
+
+    def __post_init__(self) -> None:
+        if min(self.steps, self.checkpoint_every, self.keep_checkpoints, self.preview_every) < 1:
+            raise ValueError("steps, checkpoint_every, keep_checkpoints and preview_every are at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is between 0 and 2^63 - 1, not {self.seed}")
+        if not self.energy_bound > 0:
+            raise ValueError(f"energy_bound is above 0, not {self.energy_bound}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A named choice from the registry with its own options, already checked."""
+
+    name: str
+    options: Any
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, as a recipe file holds them."""
+        return {"name": self.name, **settings.plain(self.options)}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A share of a run with an objective and optimiser settings of its own."""
+
+    share: float
+    objective: Part
+    optimizer: OptimizerConfig
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is above 0 and up to 1, not {self.share}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run, but for the device.
+
+    Without `phases` the whole run has `objective` and `optimizer`; with them, these are what phases start from.
+    """
+
+    about: str
+    data: DataConfig
+    network: Part
+    objective: Part
+    sampler: Part
+    augment: Part
+    flow: FlowConfig
+    sampling: SampleConfig
+    optimizer: OptimizerConfig
+    run: RunConfig
+    phases: tuple[Phase, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not math.isclose(total := sum(phase.share for phase in self.schedule), 1):
+            raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
+        if not self.flow.steps and not self.sampling.total:
+            raise ValueError("flow.steps, sampling.rounds, steps and final_steps give no step at all")
+
+    @property
+    def schedule(self) -> tuple[Phase, ...]:
+        """The phases, one or more."""
+        return self.phases or (Phase(1.0, self.objective, self.optimizer),)
+
+    def phase_at(self, progress: float) -> tuple[int, float]:
+        """Which phase a share of the run, in [0, 1), falls into, and how much of that phase is then done."""
+        start = 0.0
+        for index, phase in enumerate(self.schedule):
+            within = (progress - start) / phase.share
+            if within < 1 - 1e-9 or index + 1 == len(self.schedule):
+                return index, min(max(within, 0.0), 1.0)
+            start += phase.share
+        raise AssertionError
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, as a recipe file holds them."""
+        result: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Part):
+                result[item.name] = value.to_mapping()
+            elif isinstance(value, tuple):
+                result |= {item.name: [_phase_mapping(phase) for phase in value]} if value else {}
+            else:
+                result[item.name] = value if isinstance(value, str) else settings.plain(value)
+        return result
+
+
+def _phase_mapping(phase: Phase) -> dict[str, Any]:
+    return {
+        "share": phase.share,
+        "objective": phase.objective.to_mapping(),
+        "optimizer": settings.plain(phase.optimizer),
+    }
