@@ -1,0 +1,73 @@
+"""Trains one recipe for some seconds and judges its samples; appends a line of JSON.
+
+python -m bench.objectives digits RECIPE [--seconds 200] [--seed 0] [--name NAME] [--to bench/objectives.jsonl]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+import ebmctl
+from bench.judge import Judge, auroc, images
+from ebmctl import run
+from ebmctl.fit import Trainer, load_data
+from ebmctl.images import save_grid
+from ebmctl.recipe import resolve
+
+OUTSIDE = {"digits": ("fashion-mnist", "noise"), "fashion-mnist": ("digits", "noise")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dataset", choices=OUTSIDE)
+    parser.add_argument("recipe")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--seconds", type=float, default=200.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name")
+    parser.add_argument("--to", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args()
+    recipe = resolve(options.dataset, options.recipe, options.set, {"run.seed": options.seed})
+    with tempfile.TemporaryDirectory() as temporary:
+        trainer = Trainer(recipe, load_data(recipe, "train"), Accelerator(cpu=True))
+        folder = run.RunFolder.create(Path(temporary) / "run", recipe)
+        *_, last = run.train(trainer, folder, seconds=options.seconds, stopped=lambda: False)
+        model = ebmctl.load(folder.path)
+    began = time.monotonic()
+    samples = ebmctl.sample(model, 512, 0)
+    drawn = time.monotonic() - began
+    judge = Judge(options.dataset, model.shape[1])
+    figures = {
+        "dataset": options.dataset,
+        "recipe": options.name or options.recipe,
+        "seed": options.seed,
+        "seconds": options.seconds,
+        "threads": torch.get_num_threads(),
+        "steps": trainer.step,
+        "seconds_for_512_samples": drawn,
+        **judge.of_samples(samples),
+        **{
+            f"auroc_{name}": auroc(model, judge.test, images(name, "test", model.shape[1])[0])
+            for name in OUTSIDE[options.dataset]
+        },
+        "energy_difference": last.energy_difference,
+    }
+    line = json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()})
+    print(line)
+    if options.to:
+        with options.to.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    if options.picture:
+        save_grid(options.picture, samples[:64])
+
+
+if __name__ == "__main__":
+    main()
