@@ -89,7 +89,7 @@ def test_a_dataset_without_a_recipe_has_its_own_shape():
 )
 def test_bad_values_are_named(text, message):
     with pytest.raises(UsageError, match=message.replace("(", r"\(")):
-        recipe.resolve("digits", None, ["run.steps=5", text] if "more" in text else [text], {})
+        recipe.resolve("digits", "digits-icd", ["run.steps=5", text] if "more" in text else [text], {})
 
 
 def test_unknown_names(tmp_path):
