@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import ebmctl
-from ebmctl import builtins, recipe, registry, settings
-from ebmctl.core.config import SampleConfig
+from ebmctl import builtins, recipe, registry, schema, settings
+from ebmctl.core.config import FlowConfig, SampleConfig
 
 project = "ebmctl"
 author = copyright = "The ebmctl authors"
@@ -28,23 +28,25 @@ nitpicky = False
 GENERATED = Path(__file__).parent / "_generated"
 
 
-def options_table(section: str, config: type) -> str:
+def options_table(section: str, config: type, title: str) -> str:
     """The keys of a section of a recipe, with the dataclass's own words."""
     text = " ".join((config.__doc__ or "").split())
     rows = [
         f"| `{section}.{f.name}` | `{settings.plain({'x': f.default})['x']!r}` |" for f in dataclasses.fields(config)
     ]
-    return "\n".join([f"## {section}", "", text, "", "| key | default |", "|---|---|", *rows, ""])
+    return "\n".join([f"## {title}", "", text, "", "| key | default |", "|---|---|", *rows, ""])
 
 
 def recipe_keys() -> str:
-    """All keys of all sections."""
+    """All keys of all sections, and for the parts with names those of each that ships."""
     parts = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
-    names = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
-    configs: dict[str, type] = {"data": recipe.DataConfig}
-    configs |= {s: registry.find(kind, names[s]).load_options() for s, kind in parts.items()}
-    configs |= {"sampling": SampleConfig, "optimizer": recipe.OptimizerConfig, "run": recipe.RunConfig}
-    return "\n".join(options_table(section, config) for section, config in configs.items())
+    tables = [options_table("data", schema.DataConfig, "data")]
+    for section, kind in parts.items():
+        for name in registry.entries(kind):
+            config = registry.find(kind, name).load_options()
+            tables.append(options_table(section, config, f'{section}, name = "{name}"'))
+    others = {"flow": FlowConfig, "sampling": SampleConfig, "optimizer": schema.OptimizerConfig, "run": schema.RunConfig}
+    return "\n".join([*tables, *(options_table(section, config, section) for section, config in others.items())])
 
 
 def recipe_list() -> str:
