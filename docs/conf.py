@@ -45,7 +45,8 @@ def recipe_keys() -> str:
         for name in registry.entries(kind):
             config = registry.find(kind, name).load_options()
             tables.append(options_table(section, config, f'{section}, name = "{name}"'))
-    others = {"flow": FlowConfig, "sampling": SampleConfig, "optimizer": schema.OptimizerConfig, "run": schema.RunConfig}
+    others: dict[str, type] = {"flow": FlowConfig, "sampling": SampleConfig}
+    others |= {"optimizer": schema.OptimizerConfig, "run": schema.RunConfig}
     return "\n".join([*tables, *(options_table(section, config, section) for section, config in others.items())])
 
 

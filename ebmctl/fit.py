@@ -109,7 +109,7 @@ class Trainer:
         return changed
 
     def train_step(self, batch: ImageBatch) -> StepMetrics:
-        """One iteration of Algorithm 1; raises DivergedError before the weights are touched."""
+        """One training step; raises DivergedError before the weights are touched."""
         began = time.perf_counter()
         images = batch.images.to(self.accelerator.device)
         positives = to_float(images, self.generator if self.recipe.data.dequantize else None)
