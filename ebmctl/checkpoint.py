@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 from ebmctl import registry
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.files import atomic_folder
+from ebmctl.files import atomic_folder, sha256
 from ebmctl.recipe import from_mapping
 from ebmctl.schema import Part, Recipe
 
@@ -121,15 +122,30 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
-    """Write a training checkpoint, whole or not at all."""
+    """Write a training checkpoint with its checksum, whole or not at all."""
     with atomic_folder(folder) as temporary:
         write_tensors(temporary / "state.safetensors", tensors)
-        (temporary / "state.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
+        whole = {**document, "sha256": _checksum(temporary, document)}
+        (temporary / "state.json").write_text(json.dumps(whole) + "\n", encoding="utf-8")
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a training checkpoint; raises EbmctlError with one line."""
-    return read_tensors(folder / "state.safetensors"), read_json(folder / "state.json")
+    """Read a training checkpoint; raises EbmctlError with one line, also where it was altered or cut short."""
+    document = read_json(folder / "state.json")
+    expected = document.pop("sha256", None)
+    try:
+        found = _checksum(folder, document)
+    except OSError as error:
+        raise EbmctlError(f"can't read {folder / 'state.safetensors'}: {error.strerror}") from error
+    if found != expected:
+        raise EbmctlError(f"the checkpoint {folder} was altered or cut short: its checksum is wrong")
+    return read_tensors(folder / "state.safetensors"), document
+
+
+def _checksum(folder: Path, document: Mapping[str, Any]) -> str:
+    """One checksum of the tensors' file and of the document."""
+    text = json.dumps(document, sort_keys=True) + sha256(folder / "state.safetensors")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

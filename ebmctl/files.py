@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -22,9 +23,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             temporary.chmod(0o666 & ~_umask())  # mkstemp makes a private file
             temporary.replace(path)
+            sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -38,7 +40,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             for item in temporary.iterdir():
-                _sync(item)
+                sync(item)
+            sync(temporary)
             temporary.chmod(0o777 & ~_umask())
             if path.exists():
                 old = path.with_name(f".{path.name}-old")
@@ -48,6 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 temporary.rename(path)
+            sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -62,6 +66,15 @@ def check_writable(path: Path) -> None:
             pass
 
 
+def sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
     try:
@@ -70,7 +83,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise EbmctlError(f"can't write {path}: {error.strerror or error}") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -98,18 +98,31 @@ class RunFolder:
         if preview is not None:
             save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
 
-    def load_checkpoint(self, trainer: Trainer) -> None:
-        """Give a trainer the state of the last checkpoint, and cut `metrics.jsonl` back to it."""
-        found = self.checkpoints()
-        if not found:
-            raise EbmctlError(f"{self.path} has no checkpoint to go on from")
-        try:
-            trainer.load_state(*load_checkpoint(found[-1]))
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise EbmctlError(f"{found[-1]} does not fit the run's config.toml ({error})") from error
+    def load_checkpoint(self, trainer: Trainer) -> list[str]:
+        """Give a trainer the state of the last whole checkpoint, and cut `metrics.jsonl` back to it.
+
+        Gives a line about each newer checkpoint that is not whole and was passed over.
+        """
+        passed: list[str] = []
+        for path in reversed(self.checkpoints()):
+            try:
+                state = load_checkpoint(path)
+            except EbmctlError as error:
+                passed.append(str(error))
+                self.log(f"passed over: {error}")
+                continue
+            try:
+                trainer.load_state(*state)
+            except (ValueError, KeyError, RuntimeError) as error:
+                raise EbmctlError(f"{path} does not fit the run's config.toml ({error})") from error
+            self._cut_metrics(trainer.step)
+            return passed
+        raise EbmctlError("; ".join([f"{self.path} has no checkpoint to go on from", *passed]))
+
+    def _cut_metrics(self, step: int) -> None:
         lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         with atomic_file(self.metrics) as temporary:
-            temporary.write_text("".join(lines[: trainer.step]), encoding="utf-8")
+            temporary.write_text("".join(lines[:step]), encoding="utf-8")
 
     def save_model(self, trainer: Trainer, seconds: float, last: Mapping[str, Any]) -> None:
         """Write the model folder with the averaged weights."""

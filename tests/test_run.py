@@ -135,6 +135,33 @@ def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
         folder.load_checkpoint(other)
 
 
+@pytest.mark.parametrize("damage", ["cut", "flip", "document", "missing"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
+    made = trainer()
+    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    finish(made, folder)
+    newest = folder.checkpoints()[-1]
+    tensors, document = newest / "state.safetensors", newest / "state.json"
+    content = bytearray(tensors.read_bytes())
+    if damage == "cut":
+        tensors.write_bytes(content[:-100])
+    elif damage == "flip":
+        content[-7] ^= 1
+        tensors.write_bytes(content)
+    elif damage == "document":
+        document.write_text(document.read_text().replace('"step": 6', '"step": 5'))
+    else:
+        tensors.unlink()
+    again = trainer()
+    (line,) = folder.load_checkpoint(again)
+    assert newest.name in line
+    assert again.step == 4
+    for checkpoint in folder.checkpoints():
+        (checkpoint / "state.json").write_text("{")
+    with pytest.raises(EbmctlError, match="has no checkpoint to go on from; .*step-000000004"):
+        folder.load_checkpoint(again)
+
+
 def test_ends_by_the_clock(tmp_path):
     made = trainer("run.steps=100000")
     folder = run.RunFolder.create(tmp_path / "run", made.recipe)

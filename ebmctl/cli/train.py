@@ -149,7 +149,8 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
 
     if resume:
         folder, _ = RunFolder.open(path)
-        folder.load_checkpoint(trainer)
+        for line in folder.load_checkpoint(trainer):
+            console.say(f"passed over: {line}")
         console.say(f"going on with {path} from step {trainer.step}")
         return folder
     return RunFolder.create(path, trainer.recipe) if trainer.accelerator.is_main_process else RunFolder(path)
