@@ -20,6 +20,7 @@ from ebmctl import run
 from ebmctl.fit import Trainer, load_data
 from ebmctl.images import save_grid
 from ebmctl.recipe import resolve
+from ebmctl.runfolder import RunFolder
 
 OUTSIDE = {"digits": ("fashion-mnist", "noise"), "fashion-mnist": ("digits", "noise")}
 
@@ -38,7 +39,7 @@ def main() -> None:
     recipe = resolve(options.dataset, options.recipe, options.set, {"run.seed": options.seed})
     with tempfile.TemporaryDirectory() as temporary:
         trainer = Trainer(recipe, load_data(recipe, "train"), Accelerator(cpu=True))
-        folder = run.RunFolder.create(Path(temporary) / "run", recipe)
+        folder = RunFolder.create(Path(temporary) / "run", recipe)
         *_, last = run.train(trainer, folder, seconds=options.seconds, stopped=lambda: False)
         model = ebmctl.load(folder.path)
     began = time.monotonic()

@@ -46,7 +46,7 @@ def recipe_keys() -> str:
             config = registry.find(kind, name).load_options()
             tables.append(options_table(section, config, f'{section}, name = "{name}"'))
     others: dict[str, type] = {"flow": FlowConfig, "sampling": SampleConfig}
-    others |= {"optimizer": schema.OptimizerConfig, "run": schema.RunConfig}
+    others |= {"optimizer": schema.OptimizerConfig, "run": schema.RunConfig, "guard": schema.GuardConfig}
     return "\n".join([*tables, *(options_table(section, config, section) for section, config in others.items())])
 
 

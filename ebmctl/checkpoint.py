@@ -46,7 +46,7 @@ def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
     return network
 
 
-def save_model(folder: Path, config: ModelConfig, network: EnergyNetwork, card: str) -> None:
+def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], card: str) -> None:
     """Write a model folder, whole or not at all."""
     recipe = config.recipe.to_mapping()
     data = recipe["data"]
@@ -61,7 +61,7 @@ def save_model(folder: Path, config: ModelConfig, network: EnergyNetwork, card: 
         "provenance": dict(config.provenance),
     }
     with atomic_folder(folder) as temporary:
-        write_tensors(temporary / "model.safetensors", network.state_dict())
+        write_tensors(temporary / "model.safetensors", weights)
         (temporary / "config.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
@@ -117,8 +117,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors."""
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    """Write tensors as safetensors; raises EbmctlError with one line."""
+    try:
+        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:  # a full disk among others
+        raise EbmctlError(f"can't write {path.parent.parent}: {error}") from error
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError
 from ebmctl.gradients import accumulate, check_bound
 from ebmctl.labels import condition, condition_labels
+from ebmctl.parallel import any_process, gather_tensors
 from ebmctl.schema import Recipe
 
 
@@ -66,12 +67,14 @@ class Trainer:
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.generator = seeded(seed + 7919 * accelerator.process_index, device)
+        self.generator = seeded(self._seed(), device)
         self.objectives = self._objectives()
         self.energy = Autocast(self.network, torch.bfloat16) if precision == "bf16" else self.network
         self.freeze = CompiledFreeze(self.energy) if compiled else frozen
         self.step = 0
         self.progress = 0.0
+        self.attempt = 0  # how often the guard has taken the run back
+        self.best: float | None = None  # the smallest energy difference of a checkpoint
         self._enter(0)
 
     def _objectives(self) -> list[Objective]:
@@ -96,7 +99,19 @@ class Trainer:
         self.phase = phase
         self.settings = settings = self.recipe.schedule[phase].optimizer
         self.objective = self.objectives[phase]
-        self.optimizer = torch.optim.Adam(self.parameters, settings.lr, settings.betas, settings.eps, fused=True)
+        self.lr = settings.lr * self.recipe.guard.lr_factor**self.attempt
+        self.optimizer = torch.optim.Adam(self.parameters, self.lr, settings.betas, settings.eps, fused=True)
+
+    def try_again(self, attempt: int) -> None:
+        """After a roll-back: other random numbers, and a lower learning rate."""
+        self.attempt = attempt
+        self.generator.manual_seed(self._seed() + 1_000_003 * attempt)
+        self.lr = self.settings.lr * self.recipe.guard.lr_factor**attempt
+        self.optimizer.param_groups[0]["lr"] = self.lr
+
+    def _seed(self) -> int:
+        rank: int = self.accelerator.process_index
+        return self.recipe.run.seed + 7919 * rank
 
     def advance(self, progress: float) -> bool:
         """Go on to the phase, and the learning rate, of a share of the run in [0, 1]; says whether the phase is new."""
@@ -105,7 +120,7 @@ class Trainer:
         if changed := phase != self.phase:
             self._enter(phase)
         if self.settings.decay == "cosine":
-            self.optimizer.param_groups[0]["lr"] = self.settings.lr * (1 + math.cos(math.pi * within)) / 2
+            self.optimizer.param_groups[0]["lr"] = self.lr * (1 + math.cos(math.pi * within)) / 2
         return changed
 
     def train_step(self, batch: ImageBatch) -> StepMetrics:
@@ -115,15 +130,17 @@ class Trainer:
         positives = to_float(images, self.generator if self.recipe.data.dequantize else None)
         label = condition(self.recipe.data.label, self.dataset, batch.labels.to(images.device))
         terms = self.objective.losses(self.energy, positives, label, self.freeze)
+        problem, diverged = "in another process", False
+        gradients: dict[str, list[Tensor]] = {}
+        logs: dict[str, Tensor] = {}
         try:
             gradients, logs = accumulate(terms, self.parameters)
             if "energy_data_scales" in logs:
                 check_bound(logs["energy_data_scales"], self.recipe.run.energy_bound)
         except DivergedError as error:
-            raise DivergedError(
-                f"training diverged at step {self.step + 1}: {error}; "
-                "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
-            ) from error
+            problem, diverged = str(error), True
+        if any_process(self.accelerator, diverged):
+            raise DivergedError(f"training diverged at step {self.step + 1}: {problem}")
         values: dict[str, Any] = {name: _plain(value) for name, value in logs.items()}
         if "energy_data" in values and "energy_samples" in values:
             values["energy_difference"] = values["energy_data"] - values["energy_samples"]
@@ -162,31 +179,45 @@ class Trainer:
         return batches(self.dataset, order, self.step, self.recipe.data.workers)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that the next step depends on, as tensors and plain values."""
-        tensors = {"generator": self.generator.get_state()}
-        tensors |= _prefixed("network", self.network.state_dict())
-        tensors |= _prefixed("ema", self.ema.state_dict())
-        tensors |= _prefixed("objective", self.objective.state_dict())
+        """Everything that the next step depends on, of all processes, as tensors and plain values.
+
+        All processes take part; only the first one is given the tensors of the others.
+        """
+        tensors = _prefixed("network", self.network.state_dict()) | _prefixed("ema", self.ema.state_dict())
         for index, entry in self.optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{index}", entry)
-        processes = self.accelerator.num_processes
-        return tensors, {"step": self.step, "phase": self.phase, "progress": self.progress, "processes": processes}
+        own = {"generator": self.generator.get_state(), **_prefixed("objective", self.objective.state_dict())}
+        for rank, part in enumerate(gather_tensors(self.accelerator, own)):
+            tensors |= _prefixed(f"rank{rank}", part)
+        return tensors, {
+            "step": self.step,
+            "phase": self.phase,
+            "progress": self.progress,
+            "attempt": self.attempt,
+            "best": self.best,
+            "processes": self.accelerator.num_processes,
+        }
 
     def load_state(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Go on from a state; raises ValueError, KeyError or RuntimeError where it does not fit the recipe."""
+        if (processes := document["processes"]) != self.accelerator.num_processes:
+            raise ValueError(f"it is of a run of {processes} processes; resume with --processes {processes}")
         if not 0 <= (phase := int(document["phase"])) < len(self.objectives):
             raise ValueError(f"it was in phase {phase}, which the recipe does not have")
+        self.attempt = int(document["attempt"])
         self._enter(phase)
+        own = _section(tensors, f"rank{self.accelerator.process_index}")
         self.network.load_state_dict(_section(tensors, "network"))
         self.ema.load_state_dict(_section(tensors, "ema"))
-        self.objective.load_state_dict(_section(tensors, "objective"))
+        self.objective.load_state_dict(_section(own, "objective"))
         count = len(self.parameters) if "optimizer.0.step" in tensors else 0
         state = {index: _section(tensors, f"optimizer.{index}") for index in range(count)}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-        self.generator.set_state(tensors["generator"].cpu())
+        self.generator.set_state(own["generator"].cpu())
         self.step = int(document["step"])
         self.progress = float(document["progress"])
+        self.best = document["best"]
 
 
 def fit(trainer: Trainer, progress: Callable[[], float] | None = None) -> Iterator[StepMetrics]:

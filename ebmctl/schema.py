@@ -83,6 +83,30 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
+class GuardConfig:
+    """What counts as divergence, besides energies that are not numbers or leave the bound; and what is done then.
+
+    The mean energy difference of the last `window` steps may reach `difference`; the newest negative samples must
+    have a standard deviation of at least `spread` from one another, and a mean distance (per root of the number of
+    values) of at least `distance` to the nearest other. 0 switches a check off. The run then goes back to its last
+    good checkpoint with a new seed and `lr_factor` times the learning rate, at most `tries` times in all.
+    """
+
+    tries: int = 3
+    lr_factor: float = 0.5
+    window: int = 20
+    difference: float = 5.0
+    spread: float = 1e-3
+    distance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.tries < 0 or self.window < 1 or min(self.difference, self.spread, self.distance) < 0:
+            raise ValueError("tries, difference, spread and distance are 0 or more, window is at least 1")
+        if not 0 < self.lr_factor <= 1:
+            raise ValueError(f"lr_factor is above 0 and up to 1, not {self.lr_factor}")
+
+
+@dataclass(frozen=True)
 class Part:
     """A named choice from the registry with its own options, already checked."""
 
@@ -124,6 +148,7 @@ class Recipe:
     sampling: SampleConfig
     optimizer: OptimizerConfig
     run: RunConfig
+    guard: GuardConfig = GuardConfig()
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from tests.test_run import recipe
 @pytest.fixture
 def folder(tmp_path):
     config = ModelConfig(recipe(), (), {"steps": 0})
-    save_model(tmp_path / "model", config, build_network(config.recipe.network, 1, 0), "# card\n")
+    save_model(tmp_path / "model", config, build_network(config.recipe.network, 1, 0).state_dict(), "# card\n")
     return tmp_path / "model"
 
 
@@ -95,14 +95,14 @@ def test_an_interrupted_folder_leaves_the_old_one(folder, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "write_tensors", fail)
     with pytest.raises(EbmctlError, match="No space left"):
-        save_model(folder, ModelConfig(recipe(), (), {}), nn.Linear(1, 1), "")
+        save_model(folder, ModelConfig(recipe(), (), {}), nn.Linear(1, 1).state_dict(), "")
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 
 
 def test_replacing_a_folder(folder):
     config = ModelConfig(recipe(), (), {"steps": 7})
-    save_model(folder, config, build_network(config.recipe.network, 1, 0), "# other\n")
+    save_model(folder, config, build_network(config.recipe.network, 1, 0).state_dict(), "# other\n")
     assert ebmctl.load(folder).config.provenance == {"steps": 7}
     assert [p.name for p in folder.parent.iterdir()] == ["model"]
 

@@ -11,10 +11,11 @@ import torch
 
 import ebmctl
 from ebmctl import recipe as recipes
-from ebmctl import registry, run, settings
+from ebmctl import registry, settings
 from ebmctl.errors import UsageError
 from ebmctl.fit import fit
 from ebmctl.registry import Entry
+from ebmctl.runfolder import RunFolder
 from tests.test_run import finish, images, recipe, trainer
 
 MATCHING = 'objective={name="energy-matching"}, optimizer={lr=1e-3, decay="cosine", ema=0.5}'
@@ -68,7 +69,7 @@ def test_resume_inside_of_either_phase(tmp_path, change, stop):
     straight = trainer(change)
     metrics = [event.values for event in fit(straight)]
     first = trainer(change)
-    folder = run.RunFolder.create(tmp_path / "run", first.recipe)
+    folder = RunFolder.create(tmp_path / "run", first.recipe)
     calls = iter([False] * (stop - 1) + [True])
     assert finish(first, folder, stopped=lambda: next(calls)).step == stop
     second = trainer(change)
@@ -84,7 +85,7 @@ def test_resume_inside_of_either_phase(tmp_path, change, stop):
 
 def test_phases_by_time(tmp_path):
     made = trainer(TWO, 'run.phases_by="time"', "run.steps=100000")
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     began = time.monotonic()
     assert finish(made, folder, seconds=2.0).reason == "time"
     assert time.monotonic() - began < 20
@@ -100,7 +101,7 @@ def test_phases_by_time(tmp_path):
 
 def test_sampling_by_the_flow_travels_with_the_weights(tmp_path):
     made = trainer(BOTH, "flow.steps=5", "flow.time=0.5", "sampling.rounds=0", "sampling.final_steps=0")
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     model = ebmctl.load(folder.path)
     drawn = ebmctl.sample(model, 3)

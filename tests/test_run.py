@@ -15,6 +15,7 @@ from ebmctl import run
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.fit import Trainer, fit
+from ebmctl.runfolder import RunFolder, latest_run, next_run
 from ebmctl.schema import Recipe
 
 TINY = [
@@ -54,7 +55,7 @@ def trainer(*changes: str, data: TensorImages | None = None, **options) -> Train
     return Trainer(recipe(*changes), data or images(), Accelerator(cpu=True), **options)
 
 
-def finish(made: Trainer, folder: run.RunFolder, **options) -> run.Finished:
+def finish(made: Trainer, folder: RunFolder, **options) -> run.Finished:
     *_, last = run.train(made, folder, **{"seconds": None, "stopped": lambda: False, **options})
     assert isinstance(last, run.Finished)
     return last
@@ -62,11 +63,11 @@ def finish(made: Trainer, folder: run.RunFolder, **options) -> run.Finished:
 
 def test_run_folder(tmp_path):
     made = trainer()
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finished = finish(made, folder)
     assert (finished.reason, finished.step) == ("steps", 6)
     assert sorted(p.name for p in folder.path.iterdir()) == [
-        "checkpoints", "config.toml", "log.txt", "metrics.jsonl", "model", "samples",
+        "best", "checkpoints", "config.toml", "log.txt", "metrics.jsonl", "model", "samples",
     ]  # fmt: skip
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
@@ -81,12 +82,12 @@ def test_run_folder(tmp_path):
     assert [p.name for p in folder.checkpoints()] == ["step-000000004", "step-000000006"]
     assert [p.name for p in (folder.path / "samples").iterdir()]
     assert not list(folder.path.rglob(".*"))  # nothing temporary is left
-    assert run.RunFolder.open(folder.path)[1] == made.recipe
+    assert RunFolder.open(folder.path)[1] == made.recipe
 
 
 def test_model_folder_gives_the_averaged_network(tmp_path):
     made = trainer()
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     assert sorted(p.name for p in folder.model.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     x = torch.rand(3, 1, 8, 8)
@@ -104,7 +105,7 @@ def test_resume_goes_on_exactly(tmp_path, change):
     straight = trainer(change)
     metrics = [event.values for event in fit(straight)]
     first = trainer(change)
-    folder = run.RunFolder.create(tmp_path / "run", first.recipe)
+    folder = RunFolder.create(tmp_path / "run", first.recipe)
     calls = iter([False, False, True])
     assert finish(first, folder, stopped=lambda: next(calls)).reason == "interrupted"
     second = trainer(change)
@@ -121,7 +122,7 @@ def test_resume_goes_on_exactly(tmp_path, change):
 
 def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
     made = trainer()
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     for item in folder.checkpoints()[-1].iterdir():
         item.unlink()
@@ -138,7 +139,7 @@ def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "flip", "document", "missing"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
     made = trainer()
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     newest = folder.checkpoints()[-1]
     tensors, document = newest / "state.safetensors", newest / "state.json"
@@ -158,13 +159,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, dama
     assert again.step == 4
     for checkpoint in folder.checkpoints():
         (checkpoint / "state.json").write_text("{")
-    with pytest.raises(EbmctlError, match="has no checkpoint to go on from; .*step-000000004"):
+    with pytest.raises(EbmctlError, match=r"has no checkpoint to go on from; .*step-000000004"):
         folder.load_checkpoint(again)
 
 
 def test_ends_by_the_clock(tmp_path):
     made = trainer("run.steps=100000")
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     assert finish(made, folder, seconds=0.5).reason == "time"
     assert 0 < made.step < 100000
     assert folder.checkpoints()
@@ -173,7 +174,7 @@ def test_ends_by_the_clock(tmp_path):
 @pytest.mark.parametrize(("bound", "problem"), [("1e-9", "outside of"), ("10", "no longer finite")])
 def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
     made = trainer(f"run.energy_bound={bound}")
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     if problem == "no longer finite":
         with torch.no_grad():
             made.network.scales[0].head.bias.fill_(float("nan"))
@@ -186,24 +187,24 @@ def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
 
 
 def test_an_existing_run_is_not_touched(tmp_path):
-    run.RunFolder.create(tmp_path / "run", recipe())
+    RunFolder.create(tmp_path / "run", recipe())
     with pytest.raises(EbmctlError, match="exists already"):
-        run.RunFolder.create(tmp_path / "run", recipe())
+        RunFolder.create(tmp_path / "run", recipe())
 
 
 def test_next_and_latest_run(tmp_path):
-    assert run.next_run(tmp_path, "digits").name == "00000-digits"
-    run.RunFolder.create(tmp_path / "00000-digits", recipe())
-    assert run.next_run(tmp_path, "folder:/a/My photos!/").name == "00001-My-photos"
-    assert run.latest_run(tmp_path, "digits").name == "00000-digits"
+    assert next_run(tmp_path, "digits").name == "00000-digits"
+    RunFolder.create(tmp_path / "00000-digits", recipe())
+    assert next_run(tmp_path, "folder:/a/My photos!/").name == "00001-My-photos"
+    assert latest_run(tmp_path, "digits").name == "00000-digits"
     with pytest.raises(EbmctlError, match="no run of noise"):
-        run.latest_run(tmp_path, "noise")
+        latest_run(tmp_path, "noise")
 
 
 def test_conditional_models(tmp_path):
     made = trainer("data.label=b", data=images(("a", "b", "c"), exclusive=False))
     assert made.labels == ("not b", "b")
-    folder = run.RunFolder.create(tmp_path / "run", made.recipe)
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     model = ebmctl.load(folder.path)
     x = torch.rand(2, 1, 8, 8)

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
@@ -55,21 +55,22 @@ def guard(debug: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed; the second one interrupts at once."""
-    pressed: list[int] = []
+def interruptible() -> Iterator[list[int]]:
+    """Gives a list that is empty until SIGINT (Ctrl-C) or SIGTERM comes; the same one again interrupts at once."""
+    received: list[int] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
-        if pressed:
+        if number in received:  # torch's launcher sends SIGTERM after Ctrl-C
             raise KeyboardInterrupt
-        pressed.append(number)
+        received.append(number)
         messages().print("stopping after this step (Ctrl-C again: at once) ...")
 
-    previous = signal.signal(signal.SIGINT, handler)
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(pressed)
+        yield received
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, old in previous.items():
+            signal.signal(number, old)
 
 
 def say(line: str) -> None:

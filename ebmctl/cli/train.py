@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from ebmctl.fit import Trainer
-    from ebmctl.run import RunFolder
+    from ebmctl.runfolder import RunFolder
     from ebmctl.schema import Recipe
 
 RUNS = Path("runs")
@@ -56,7 +57,8 @@ def train(
         flags = {"run.steps": steps, "run.seed": seed, "data.label": label}
         resolved = recipes.resolve(dataset, recipe, assignments, flags)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
-            raise typer.Exit(_launch(processes, [] if out or resume else [f"--out={next_run_path(dataset)}"]))
+            path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
+            raise typer.Exit(_launch(processes, dataset, path, [] if out or resume else [f"--out={path}"]))
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
 
@@ -87,10 +89,22 @@ def _choice(option: str, value: str | None, known: list[str]) -> None:
         raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
 
 
-def _launch(processes: int, more: list[str]) -> int:
+def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
     """Run this same command, with `more` arguments, in several processes through torch's own launcher."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.call([*launcher, "-m", "ebmctl", *sys.argv[1:], *more])
+    with console.interruptible() as signals:
+        running = subprocess.Popen([*launcher, "-m", "ebmctl", *sys.argv[1:], *more])
+        while (status := running.poll()) is None:
+            if signals[-1:] == [signal.SIGTERM]:
+                running.terminate()  # Ctrl-C reaches the processes without help
+            time.sleep(0.2)
+    if signals:
+        return 128 + signals[0]
+    if status and (path / "config.toml").is_file():
+        raise EbmctlError(
+            f"a process of the run failed (see above); go on with: ebmctl train {dataset} --resume {path}"
+        )
+    return status
 
 
 def make_accelerator(device: str, processes: int = 1) -> Accelerator:
@@ -118,20 +132,20 @@ def make_trainer(
 
 def next_run_path(dataset: str) -> Path:
     """The run folder where none is named."""
-    from ebmctl.run import next_run
+    from ebmctl.runfolder import next_run
 
     return next_run(RUNS, dataset)
 
 
 def _existing_run(resume: str, dataset: str) -> Path:
-    from ebmctl.run import latest_run
+    from ebmctl.runfolder import latest_run
 
     return latest_run(RUNS, dataset) if resume == "latest" else Path(resume)
 
 
 def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) -> Recipe:
     """Before any work: that a new run can be made, or which recipe an old one has (with --steps, if given)."""
-    from ebmctl.run import RunFolder
+    from ebmctl.runfolder import RunFolder
 
     if not resume:
         if os.environ.get("RANK", "0") == "0":
@@ -145,7 +159,7 @@ def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) ->
 
 def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     """Make the run folder, or take its last checkpoint over."""
-    from ebmctl.run import RunFolder
+    from ebmctl.runfolder import RunFolder, check_disk
 
     if resume:
         folder, _ = RunFolder.open(path)
@@ -153,23 +167,28 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
             console.say(f"passed over: {line}")
         console.say(f"going on with {path} from step {trainer.step}")
         return folder
-    return RunFolder.create(path, trainer.recipe) if trainer.accelerator.is_main_process else RunFolder(path)
+    if not trainer.accelerator.is_main_process:
+        return RunFolder(path)
+    console.say(check_disk(trainer, path))
+    return RunFolder.create(path, trainer.recipe)
 
 
 def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: str | None, as_json: bool) -> None:
-    from ebmctl.run import Finished, train
+    from ebmctl.run import Finished, RolledBack, train
     from ebmctl.trackers import Tracker
 
     recipe, finished = trainer.recipe, None
     tracker = Tracker(log_with, folder.path, recipe.to_mapping())
     with (
-        console.interruptible() as stopped,
+        console.interruptible() as signals,
         console.TrainingProgress(recipe.run.steps, seconds, trainer.step) as progress,
     ):
         try:
-            for event in train(trainer, folder, seconds=seconds, stopped=stopped):
+            for event in train(trainer, folder, seconds=seconds, stopped=lambda: bool(signals)):
                 if isinstance(event, Finished):
                     finished = event
+                elif isinstance(event, RolledBack):
+                    console.say(event.reason)
                 elif trainer.accelerator.is_main_process:
                     progress.update(event.values)
                     tracker.log(event.values)
@@ -186,7 +205,7 @@ def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: s
         console.say(f"saved; go on with: ebmctl train {recipe.data.name} --resume {folder.path}")
     console.show(_result(finished, folder), as_json)
     if finished.reason == "interrupted":
-        raise typer.Exit(130)
+        raise typer.Exit(128 + signals[0])
 
 
 def _result(finished: Any, folder: RunFolder) -> dict[str, Any]:

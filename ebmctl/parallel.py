@@ -1,0 +1,36 @@
+"""What several processes of one run tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load, save
+from torch import Tensor
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether a flag is set in any process."""
+    return highest(accelerator, float(flag)) > 0
+
+
+def highest(accelerator: Accelerator, value: float) -> float:
+    """The highest value of all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    return float(accelerator.gather(torch.tensor([value], dtype=torch.float32, device=accelerator.device)).max())
+
+
+def gather_tensors(accelerator: Accelerator, tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The tensors of every process in the order of their ranks: in the first process; an empty list in the others."""
+    if accelerator.num_processes == 1:
+        return [dict(tensors)]
+    content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    mine = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(accelerator.device)
+    sizes = accelerator.gather(torch.tensor([len(mine)], device=accelerator.device)).tolist()
+    padded = torch.zeros(max(sizes), dtype=torch.uint8, device=accelerator.device)
+    padded[: len(mine)] = mine
+    parts = [torch.empty_like(padded) for _ in sizes] if accelerator.is_main_process else None
+    torch.distributed.gather(padded, parts)
+    return [load(part[:size].cpu().numpy().tobytes()) for part, size in zip(parts or [], sizes, strict=False)]

@@ -1,0 +1,220 @@
+"""Run folders: everything that a training run writes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl import __version__, settings
+from ebmctl.card import model_card
+from ebmctl.checkpoint import ModelConfig, load_checkpoint, save_checkpoint, save_model
+from ebmctl.errors import EbmctlError
+from ebmctl.files import atomic_file
+from ebmctl.fit import Trainer
+from ebmctl.images import save_grid
+from ebmctl.recipe import from_mapping
+from ebmctl.schema import Recipe
+
+
+@dataclass(frozen=True)
+class Saved:
+    """All that is written of a run at one step, copied: training may go on while it is written."""
+
+    tensors: Mapping[str, Tensor]
+    document: Mapping[str, Any]
+    config: ModelConfig
+    model: Mapping[str, Tensor]
+    best: bool
+
+
+def snapshot(trainer: Trainer, seconds: float, difference: float | None, best: bool) -> Saved:
+    """Copy the state of a trainer that has run for some seconds; all processes take part."""
+    tensors, document = trainer.state()
+    provenance = {
+        "ebmctl": __version__,
+        "torch": torch.__version__,
+        "steps": trainer.step,
+        "seconds": round(seconds, 1),
+        "energy_difference": difference,
+    }
+    return Saved(
+        {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()},
+        document,
+        ModelConfig(trainer.recipe, trainer.labels, provenance),
+        {name: tensor.detach().to("cpu", copy=True) for name, tensor in trainer.averaged().state_dict().items()},
+        best,
+    )
+
+
+class RunFolder:
+    """`config.toml`, `metrics.jsonl`, `samples/`, `checkpoints/`, `model/` and `log.txt` of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.metrics = path / "metrics.jsonl"
+
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise EbmctlError where a new run folder can't be made: asked before the data is loaded."""
+        if path.exists():
+            raise EbmctlError(f"{path} exists already; go on with it by --resume {path}, or choose another --out")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise EbmctlError(f"can't make the run folder {path}: {above} is not a folder that can be written")
+
+    @classmethod
+    def create(cls, path: Path, recipe: Recipe) -> RunFolder:
+        """Make a new run folder; raises EbmctlError where there is one already, or it can't be written."""
+        folder = cls(path)
+        cls.check_new(path)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise EbmctlError(f"can't make the run folder {path}: {error.strerror}") from error
+        with atomic_file(path / "config.toml") as temporary:
+            temporary.write_text(settings.dump_toml(recipe.to_mapping()), encoding="utf-8")
+        folder.metrics.touch()
+        folder.log("created")
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, Recipe]:
+        """An existing run and its recipe."""
+        if not (path / "config.toml").is_file():
+            raise EbmctlError(f"{path} is not a run folder: it has no config.toml")
+        return cls(path), from_mapping(settings.read_toml(path / "config.toml"))
+
+    def log(self, line: str) -> None:
+        """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""
+        with contextlib.suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*"))
+
+    def write(self, state: Saved) -> None:
+        """Write a checkpoint and the model; drop the checkpoints beyond the last ones to keep."""
+        path = self.path / "checkpoints" / f"step-{state.document['step']:09d}"
+        save_checkpoint(path, state.tensors, state.document)
+        save_model(self.model, state.config, state.model, model_card(state.config))
+        if state.best:
+            save_checkpoint(self.path / "checkpoints" / "best", state.tensors, state.document)
+            save_model(self.path / "best", state.config, state.model, model_card(state.config))
+        for old in self.checkpoints()[: -state.config.recipe.run.keep_checkpoints]:
+            shutil.rmtree(old)
+
+    def save_preview(self, trainer: Trainer) -> None:
+        """Write a picture of the newest negative samples, where the objective has any."""
+        preview = trainer.objective.preview(64)
+        if preview is not None:
+            save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
+
+    def load_checkpoint(self, trainer: Trainer, back: int = 0) -> list[str]:
+        """Give a trainer the state of the last whole checkpoint, or of one that lies `back` more before it.
+
+        `metrics.jsonl` is cut back to it, and newer checkpoints are removed. Gives a line about each that is not whole
+        and was passed over.
+        """
+        main, passed = trainer.accelerator.is_main_process, list[str]()
+        found = self.checkpoints()
+        trainer.accelerator.wait_for_everyone()  # until all have looked: the first process removes some
+        for index in range(len(found) - 1, -1, -1):
+            try:
+                state = load_checkpoint(found[index])
+            except EbmctlError as error:
+                passed.append(str(error))
+                continue
+            if back and index:
+                back -= 1
+                continue
+            try:
+                trainer.load_state(*state)
+            except (ValueError, KeyError, RuntimeError) as error:
+                raise EbmctlError(f"{found[index]} does not fit: {error}") from error
+            trainer.accelerator.wait_for_everyone()
+            if main:
+                self._cut_back(trainer, found[index + 1 :])
+            return passed
+        raise EbmctlError("; ".join([f"{self.path} has no checkpoint to go on from", *passed]))
+
+    def _cut_back(self, trainer: Trainer, newer: list[Path]) -> None:
+        """Remove what lies after the trainer's state: checkpoints, lines of metrics, and what a killed run left."""
+        for path in [*newer, *(self.path / "checkpoints").glob(".*"), *self.path.glob(".[mb]*-*")]:
+            shutil.rmtree(path, ignore_errors=True)
+        end = 0
+        for line in self.metrics.read_bytes().splitlines(keepends=True):
+            values = _line(line)
+            if values is None or (
+                values["attempt"] > trainer.attempt if "event" in values else values["step"] > trainer.step
+            ):
+                break
+            end += len(line)
+        os.truncate(self.metrics, end)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`: steps, and events."""
+        lines = self.metrics.read_bytes().splitlines() if self.metrics.exists() else []
+        return [values for line in lines if (values := _line(line)) is not None]
+
+
+def _line(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics; None where it was cut short."""
+    try:
+        values: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return values
+
+
+def disk_need(trainer: Trainer) -> int:
+    """The bytes that a run's folder may come to hold: its checkpoints, one more while it is written, and models."""
+    weights: int = sum(tensor.nbytes for tensor in trainer.network.state_dict().values())
+    buffers = [getattr(objective, "buffer", None) for objective in trainer.objectives]
+    images: int = max((buffer.images.nbytes for buffer in buffers if buffer is not None), default=0)
+    processes: int = trainer.accelerator.num_processes
+    state = 4 * weights + images * processes  # network, EMA, and Adam's two moments
+    return (trainer.recipe.run.keep_checkpoints + 2) * state + 3 * weights
+
+
+def check_disk(trainer: Trainer, path: Path) -> str:
+    """A line on the disk space that a run needs; raises EbmctlError where there is less."""
+    need = disk_need(trainer)
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(above).free
+    line = f"the run folder may take {need / 1e6:,.0f} MB; {free / 1e6:,.0f} MB are free"
+    if need > free:
+        raise EbmctlError(f"not enough disk space in {above}: {line}; try run.keep_checkpoints=1 or another --out")
+    return line
+
+
+def next_run(root: Path, dataset: str) -> Path:
+    """The next free `00000-dataset` under `root`."""
+    numbers = [int(m[1]) for item in root.glob("*") if (m := re.match(r"(\d{5})-", item.name))]
+    return root / f"{max(numbers, default=-1) + 1:05d}-{run_name(dataset)}"
+
+
+def run_name(dataset: str) -> str:
+    """The dataset's part of a run folder's name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset.removeprefix("folder:")).name).strip("-") or "run"
+
+
+def latest_run(root: Path, dataset: str) -> Path:
+    """The latest run of a dataset under `root`."""
+    name = run_name(dataset)
+    found = sorted(item for item in root.glob(f"[0-9][0-9][0-9][0-9][0-9]-{name}") if (item / "config.toml").is_file())
+    if not found:
+        raise EbmctlError(f"{root} has no run of {dataset} to go on with; name one: --resume RUN")
+    return found[-1]
