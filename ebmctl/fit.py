@@ -146,22 +146,26 @@ class Trainer:
             values["energy_difference"] = values["energy_data"] - values["energy_samples"]
         for group, parts in gradients.items():
             values[f"gradient_{group}"] = float(nn.utils.get_total_norm(parts))
-        values["gradient"] = self._update(gradients)
+        values["gradient"] = self._update(self.average(gradients))
         self.step += 1
         update_ema(self.ema.parameters(), self.network.parameters(), self.settings.ema, self.step)
         state = {"step": self.step, "phase": self.phase, "lr": self.optimizer.param_groups[0]["lr"]}
         return StepMetrics(self.step, {**state, **values, "seconds": time.perf_counter() - began})
 
-    def _update(self, gradients: Mapping[str, list[Tensor]]) -> float:
-        """Sum over groups, average over processes, clip, and step the optimiser; gives the norm before clipping."""
+    def average(self, gradients: Mapping[str, list[Tensor]]) -> list[Tensor]:
+        """The gradient: the sum over groups, averaged over processes."""
         total, *others = gradients.values()
         for parts in others:
             torch._foreach_add_(total, parts)
         if self.accelerator.num_processes > 1:
             flat = self.accelerator.reduce(torch.cat([g.flatten() for g in total]), "mean")
             total = [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in total]), total, strict=True)]
-        for parameter, gradient in zip(self.parameters, total, strict=True):
-            parameter.grad = gradient
+        return total
+
+    def _update(self, gradient: list[Tensor]) -> float:
+        """Clip the gradient and step the optimiser; gives the norm before clipping."""
+        for parameter, part in zip(self.parameters, gradient, strict=True):
+            parameter.grad = part
         limit = self.settings.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()

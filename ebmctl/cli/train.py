@@ -101,9 +101,8 @@ def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
     if signals:
         return 128 + signals[0]
     if status and (path / "config.toml").is_file():
-        raise EbmctlError(
-            f"a process of the run failed (see above); go on with: ebmctl train {dataset} --resume {path}"
-        )
+        again = f"ebmctl train {dataset} --resume {path} --processes {processes}"
+        raise EbmctlError(f"a process of the run failed (see above); go on with: {again}")
     return status
 
 
@@ -202,7 +201,9 @@ def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: s
     if not trainer.accelerator.is_main_process:
         return
     if finished.reason == "interrupted":
-        console.say(f"saved; go on with: ebmctl train {recipe.data.name} --resume {folder.path}")
+        several = trainer.accelerator.num_processes
+        more = f" --processes {several}" if several > 1 else ""
+        console.say(f"saved; go on with: ebmctl train {recipe.data.name} --resume {folder.path}{more}")
     console.show(_result(finished, folder), as_json)
     if finished.reason == "interrupted":
         raise typer.Exit(128 + signals[0])
