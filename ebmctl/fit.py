@@ -21,7 +21,8 @@ from ebmctl.core.objective import Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.loader import batches
-from ebmctl.data.order import IndexOrder
+from ebmctl.data.order import IndexOrder, Order, ShardOrder
+from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError
 from ebmctl.gradients import accumulate, check_bound
@@ -177,9 +178,15 @@ class Trainer:
         return self.ema
 
     def batches(self) -> Iterator[ImageBatch]:
-        """The phase's batches from the present step on; their order depends on the seed and the step alone."""
-        size = self.settings.batch_size
-        order = IndexOrder(len(self.dataset), size, self.recipe.run.seed + 104729 * self.accelerator.process_index)
+        """This process's batches of the phase from the present step on; each process has its share of the data.
+
+        Their order depends on the seed and the step alone.
+        """
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        size, seed = self.settings.batch_size, self.recipe.run.seed
+        order: Order = IndexOrder(len(self.dataset), size, seed, rank, ranks)
+        if isinstance(self.dataset, ShardImages):
+            order = ShardOrder(self.dataset.lengths, size, seed, rank, ranks)
         return batches(self.dataset, order, self.step, self.recipe.data.workers)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

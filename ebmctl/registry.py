@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -88,11 +91,15 @@ def find(kind: str, name: str) -> Entry:
 
 
 def find_dataset(name: str) -> None:
-    """Check that a dataset name is known, or is folder:PATH; raises UsageError."""
-    if not name.startswith("folder:"):
+    """Check that a dataset name is known, or is folder:PATH or shards:PATH; raises UsageError."""
+    if not name.startswith(("folder:", "shards:")):
         find("dataset", name)
 
 
 def native_shape(dataset: str) -> tuple[int, int]:
     """Size and channels that a dataset has of itself; 32 and 3 where it is not known."""
+    if dataset.startswith("shards:"):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
+            index = json.loads(Path(dataset.removeprefix("shards:"), "index.json").expanduser().read_text("utf-8"))
+            return int(index["shape"][1]), int(index["shape"][0])
     return builtins.NATIVE.get(dataset, (32, 3))

@@ -208,7 +208,7 @@ def next_run(root: Path, dataset: str) -> Path:
 
 def run_name(dataset: str) -> str:
     """The dataset's part of a run folder's name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset.removeprefix("folder:")).name).strip("-") or "run"
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset.partition(":")[2] or dataset).name).strip("-") or "run"
 
 
 def latest_run(root: Path, dataset: str) -> Path:

@@ -86,6 +86,26 @@ def test_folder_of_images(here):
     assert "pictures" not in (here / "run" / "model" / "README.md").read_text().split("```")[0]
 
 
+def test_shards(here):
+    for i in range(12):
+        (here / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (20, 30), (20 * i, 0, 255)).save(here / "pictures" / f"{i}.png")
+    arguments = ["data", "prepare", "folder:pictures", "--size", "8", "--out", "shards"]
+    status, out, err = call(*arguments, "--json")
+    assert status == 0, err
+    assert json.loads(out) == {"output": "shards", "images": 11, "new": True}
+    assert json.loads(call(*arguments, "--json")[1])["new"] is False
+    status, _, err = call("train", "shards:shards", "--recipe", "tiny.toml", "--set", "data.channels=3", "--steps", "2")
+    assert status == 0, err
+    assert (here / "runs" / "00000-shards" / "model").is_dir()
+    status, _, err = call("data", "prepare", "folder:pictures", "--size", "9", "--out", "shards")
+    assert (status, err.splitlines()[-1][:6]) == (1, "error:")
+    status, _, err = call("data", "prepare", "folder:pictures", "--split", "all", "--out", "shards")
+    assert status == 2
+    status, _, err = call("train", "shards:nowhere")
+    assert (status, "holds no shards" in err) == (1, True)
+
+
 def test_dry_run(here):
     status, out, err = call("train", "cifar10", "--recipe", "tiny.toml", "--dry-run", "--json")
     assert status == 0, err

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ebmctl import __version__
-from ebmctl.cli import sample, train
+from ebmctl.cli import data, sample, train
 
 app = typer.Typer(
     name="ebmctl",
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -19,7 +19,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from ebmctl.errors import EbmctlError
+from ebmctl.errors import EbmctlError, UsageError
 
 DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
 JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")
@@ -71,6 +71,12 @@ def interruptible() -> Iterator[list[int]]:
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def choice(option: str, value: str | None, known: list[str]) -> None:
+    """Raise UsageError for a value of an option that is not one of the known ones; None is one."""
+    if value is not None and value not in known:
+        raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
 
 
 def say(line: str) -> None:

@@ -50,9 +50,9 @@ def train(
 ) -> None:
     """Train an energy-based model on a dataset or a folder of images."""
     with console.guard(debug):
-        _choice("--device", device, ["auto", "cpu", "cuda", "mps"])
-        _choice("--precision", precision, ["fp32", "bf16"])
-        _choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
+        console.choice("--device", device, ["auto", "cpu", "cuda", "mps"])
+        console.choice("--precision", precision, ["fp32", "bf16"])
+        console.choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
         seconds = parse_time(time_limit) if time_limit else None
         flags = {"run.steps": steps, "run.seed": seed, "data.label": label}
         resolved = recipes.resolve(dataset, recipe, assignments, flags)
@@ -82,11 +82,6 @@ def parse_time(text: str) -> float:
     if not match or not float(match[1]):
         raise UsageError(f"--time takes a time such as 90s, 3m, 12h or 2d, not '{text}'")
     return float(match[1]) * _UNITS[match[2]]
-
-
-def _choice(option: str, value: str | None, known: list[str]) -> None:
-    if value is not None and value not in known:
-        raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
 
 
 def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:

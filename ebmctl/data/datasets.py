@@ -21,11 +21,18 @@ def default_root() -> Path:
 def open_dataset(
     name: str, request: DataRequest, find: Callable[[str], Callable[[DataRequest], ImageDataset]]
 ) -> ImageDataset:
-    """The dataset `folder:PATH`, or what `find(name)` makes. Raises EbmctlError where it can't be had or is empty."""
+    """The dataset `folder:PATH` or `shards:PATH`, or what `find(name)` makes.
+
+    Raises EbmctlError where it can't be had or is empty.
+    """
     if name.startswith("folder:"):
         from ebmctl.data.folder import make_folder
 
         return make_folder(Path(name.removeprefix("folder:")).expanduser(), request)
+    if name.startswith("shards:"):
+        from ebmctl.data.shards import ShardImages
+
+        return ShardImages(Path(name.removeprefix("shards:")).expanduser(), request)
     dataset = find(name)(request)
     if not len(dataset):
         raise EbmctlError(f"the dataset '{name}' has no {request.split} images")

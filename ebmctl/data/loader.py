@@ -8,12 +8,12 @@ from typing import Any
 from torch.utils.data import DataLoader, Sampler
 
 from ebmctl.data.base import ImageBatch, ImageDataset
-from ebmctl.data.order import IndexOrder
+from ebmctl.data.order import Order
 from ebmctl.errors import EbmctlError
 
 
 class _Steps(Sampler[list[int]]):
-    def __init__(self, order: IndexOrder, start: int) -> None:
+    def __init__(self, order: Order, start: int) -> None:
         self.order, self.start = order, start
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -23,7 +23,7 @@ class _Steps(Sampler[list[int]]):
             step += 1
 
 
-def batches(dataset: ImageDataset, order: IndexOrder, start_step: int, workers: int = 0) -> Iterator[ImageBatch]:
+def batches(dataset: ImageDataset, order: Order, start_step: int, workers: int = 0) -> Iterator[ImageBatch]:
     """The batches of all steps from `start_step` on, in their order whatever the number of workers."""
     steps = _Steps(order, start_step)
     if workers == 0:

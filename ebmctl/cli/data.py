@@ -1,0 +1,51 @@
+"""`ebmctl data`: datasets made ready for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from ebmctl import registry
+from ebmctl.cli import console
+
+app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("prepare")
+def prepare(
+    source: str = typer.Argument(..., help="A known dataset, or folder:PATH.", metavar="SOURCE"),
+    out: Path = typer.Option(..., help="The folder of shards to write, or to go on with.", metavar="DIR"),
+    size: int | None = typer.Option(None, help="Height and width of the images.", metavar="PIXELS"),
+    channels: int | None = typer.Option(None, help="1 for grey, 3 for colour.", metavar="1|3"),
+    split: str = typer.Option("train", help="Which images.", metavar="train|test"),
+    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Decode images once, into shards that training reads fast: ebmctl train shards:DIR."""
+    with console.guard(debug):
+        console.choice("--split", split, ["train", "test"])
+        registry.find_dataset(source)
+        own_size, own_channels = registry.native_shape(source)
+        from ebmctl.data.base import DataRequest
+        from ebmctl.data.datasets import default_root, open_dataset
+        from ebmctl.data.shards import write_shards
+        from ebmctl.schema import DataConfig
+        from ebmctl.settings import build
+
+        wanted = build(DataConfig, {"size": size or own_size, "channels": channels or own_channels}, "")
+        request = DataRequest(
+            "test" if split == "test" else "train", data_dir or default_root(), wanted.size, wanted.channels
+        )
+        dataset = open_dataset(source, request, lambda name: registry.find("dataset", name).load())
+        written = 0
+        shape = (wanted.channels, wanted.size, wanted.size)
+        for written in write_shards(dataset, f"{source} ({split})", out, shape):
+            console.say(f"{written:,} of {len(dataset):,} images")
+        console.show({"output": str(out), "images": len(dataset), "new": bool(written)}, as_json)
