@@ -23,6 +23,7 @@ from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file
 from ebmctl.fit import Trainer
 from ebmctl.images import save_grid
+from ebmctl.model import Model, sample
 from ebmctl.recipe import from_mapping
 from ebmctl.schema import Recipe
 
@@ -117,10 +118,12 @@ class RunFolder:
             shutil.rmtree(old)
 
     def save_preview(self, trainer: Trainer) -> None:
-        """Write a picture of the newest negative samples, where the objective has any."""
+        """Write a picture of the newest negative samples, or of new ones where the objective has none."""
         preview = trainer.objective.preview(64)
-        if preview is not None:
-            save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
+        if preview is None:
+            model = Model(ModelConfig(trainer.recipe, trainer.labels, {}), trainer.averaged())
+            preview = sample(model, 16, label=trainer.labels[-1] if trainer.labels else None)
+        save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
 
     def load_checkpoint(self, trainer: Trainer, back: int = 0) -> list[str]:
         """Give a trainer the state of the last whole checkpoint, or of one that lies `back` more before it.

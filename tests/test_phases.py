@@ -114,6 +114,26 @@ def test_sampling_by_the_flow_travels_with_the_weights(tmp_path):
         ebmctl.sample(model, 3, flow_steps=-1)
 
 
+def test_previews_are_drawn_where_there_are_no_negative_samples(tmp_path):
+    change = 'phases=[{share=1.0, objective={name="energy-matching"}}]'
+    made = trainer(change, "flow.steps=2", 'data.label="class"', data=images(("a", "b")))
+    folder = RunFolder.create(tmp_path / "run", made.recipe)
+    finish(made, folder)
+    assert [p.name for p in sorted((folder.path / "samples").iterdir())] == [
+        "step-000000003.png",
+        "step-000000006.png",
+    ]
+    assert torch.equal(made.generator.get_state(), _generator_after(change))
+
+
+def _generator_after(change):
+    """Of a run without previews: they do not touch the run's random numbers."""
+    made = trainer(change, 'data.label="class"', data=images(("a", "b")))
+    for _ in fit(made):
+        pass
+    return made.generator.get_state()
+
+
 def test_plain_contrastive_divergence():
     metrics = next(iter(fit(trainer('objective.name="cd"')))).values
     assert "loss_cd" in metrics
