@@ -15,6 +15,7 @@ from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.flow import flow, gaussian_noise
 from ebmctl.core.sampling import chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
+from ebmctl.files import sha256
 from ebmctl.schema import Recipe
 from ebmctl.zoo import find_model
 
@@ -27,6 +28,11 @@ class Model:
 
     config: ModelConfig
     network: EnergyNetwork
+    source: Path | None = None
+
+    def sha256(self) -> str | None:
+        """The checksum of the weights' file; None for a model that was not loaded from one."""
+        return sha256(self.source / "model.safetensors") if self.source else None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,8 +75,9 @@ class Model:
 
 def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load a model from its reference: a model folder, or a run folder. Raises EbmctlError with one line."""
-    config, network = load_model(find_model(str(reference)))
-    return Model(config, network.to(device))
+    folder = find_model(str(reference))
+    config, network = load_model(folder)
+    return Model(config, network.to(device), folder)
 
 
 def sample(

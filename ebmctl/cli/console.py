@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -93,6 +93,19 @@ def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
     for name, value in result.items():
         table.add_row(name.replace("_", " "), _escape(_text(value)))
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A result of several columns on standard output, the first one left-aligned."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(header):
+        shown.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        shown.add_row(*map(_escape, row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no width to fit into
+    console.print(shown)
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,135 @@
+"""`ebmctl ood`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ebmctl import registry
+from ebmctl.cli import console
+from ebmctl.errors import EbmctlError, UsageError
+
+if TYPE_CHECKING:
+    from ebmctl.evaluation.ood import Detector
+
+RUNS = Path("runs")
+
+
+def ood(
+    inside: str = typer.Option(..., "--in", help="The set that the model knows.", metavar="NAME"),
+    outside: list[str] = typer.Option([], "--out", help="A set to tell from it; may be repeated.", metavar="NAME"),
+    images: Path | None = typer.Option(None, help="Score the images in a folder, one by one.", metavar="DIR"),
+    csv: Path | None = typer.Option(None, "--csv", help="Where to write their scores.", metavar="FILE"),
+    keep: float = typer.Option(0.95, help="Share of the known set that the threshold keeps.", metavar="SHARE"),
+    model: str | None = typer.Option(None, help="Default: the latest run of the known set in runs/.", metavar="MODEL"),
+    score: str = typer.Option("energy", help="How to score.", metavar="energy|typicality|gradient|scale-N"),
+    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
+    n: int | None = typer.Option(None, "--n", "-n", help="Images of each set at most.", metavar="N"),
+    seed: int = typer.Option(0, help="Seed of the choice and of the intervals.", metavar="N"),
+    plot: Path | None = typer.Option(None, help="Draw histograms and ROC, or the most unusual.", metavar="FILE"),
+    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Tell images that do not belong from those that do."""
+    with console.guard(debug):
+        if bool(outside) == bool(images):
+            raise UsageError("give sets to tell apart, --out NAME, or a folder of images, --images DIR --csv FILE")
+        if bool(images) != bool(csv):
+            raise UsageError("--images DIR and --csv FILE go together")
+        if n is not None and n < 2:
+            raise UsageError(f"--n is at least 2, not {n}")
+        if not 0 < keep < 1:
+            raise UsageError(f"--keep is a share between 0 and 1, not {keep}")
+        for name in (inside, *outside):
+            registry.find_dataset(name)
+        from ebmctl.files import check_writable
+
+        for path in (plot, csv):
+            if path is not None:
+                check_writable(path)
+        detector = _detector(inside, model, score, label, n, seed, data_dir)
+        if images and csv:
+            _score_folder(detector, images, csv, keep, plot, as_json)
+        else:
+            _compare(detector, outside, plot, as_json)
+
+
+def _detector(
+    inside: str, model: str | None, score: str, label: str | None, n: int | None, seed: int, data_dir: Path | None
+) -> Detector:
+    try:
+        import sklearn  # noqa: F401  # asked for before the work
+    except ImportError as error:
+        raise EbmctlError("the figures come from scikit-learn: pip install 'ebmctl[ood]'") from error
+    from ebmctl.data.datasets import default_root
+    from ebmctl.evaluation.ood import Detector, Settings
+    from ebmctl.model import load
+    from ebmctl.runfolder import latest_run
+
+    loaded = load(model or latest_run(RUNS, inside))
+    return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
+
+
+def _compare(detector: Detector, outside: list[str], plot: Path | None, as_json: bool) -> None:
+    from ebmctl.evaluation.metrics import average, plain
+    from ebmctl.evaluation.ood import resizing
+
+    for name in (detector.inside, *outside):
+        if line := resizing(detector.model, name):
+            console.say(line)
+    found = []
+    for comparison in detector.compare(outside):
+        console.say(f"scored {len(comparison.outside.scores):,} images of {comparison.outside.name}")
+        found.append(comparison)
+    inside, *others = found
+    rows = [
+        {
+            "out": other.outside.name,
+            **plain(other.figures),
+            "n_in": len(inside.outside.scores),
+            "n_out": len(other.outside.scores),
+            "fingerprint": other.outside.fingerprint,
+        }
+        for other in others
+    ]
+    mean = average([other.figures for other in others])
+    if plot:
+        from ebmctl.evaluation.figures import save_separation
+
+        save_separation(plot, inside.outside, [other.outside for other in others], detector.settings.score)
+        console.say(f"histograms and ROC curves are in {plot}")
+    if as_json:
+        result: dict[str, Any] = {
+            "in": detector.inside,
+            "fingerprint": inside.outside.fingerprint,
+            "model": str(detector.model.source),
+            "model_sha256": detector.model.sha256(),
+            "score": detector.settings.score,
+            "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
+            "results": rows,
+            "average": mean,
+        }
+        console.show(result, as_json=True)
+        return
+    header = ["in / out", "AUROC", "AUPR-in", "AUPR-out", "FPR@95", "images"]
+    names = ("auroc", "aupr_in", "aupr_out", "fpr95")
+    cells = [
+        [
+            f"{detector.inside} / {row['out']}",
+            *(f"{row[k]['value']:.3f} ({row[k]['low']:.3f} to {row[k]['high']:.3f})" for k in names),
+            f"{row['n_in']:,} / {row['n_out']:,}",
+        ]
+        for row in rows
+    ]
+    console.table(header, [*cells, ["average", *(f"{mean[k]:.3f}" for k in names), ""]])
+    console.say("In brackets 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are.")
+
+
+def _score_folder(detector: Detector, folder: Path, csv: Path, keep: float, plot: Path | None, as_json: bool) -> None:
+    from ebmctl.evaluation.folder import score_folder
+
+    result = score_folder(detector, folder, csv, keep, plot, console.say)
+    console.show(result, as_json)

@@ -1,0 +1,112 @@
+"""Out-of-distribution detection: one set against others (the paper's Table 3), or a folder's images one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl import registry
+from ebmctl.core.energy import Conditioned, frozen
+from ebmctl.data.base import DataRequest, ImageDataset, Split
+from ebmctl.data.datasets import open_dataset
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.evaluation import scores
+from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.metrics import Interval, intervals
+from ebmctl.model import Model
+
+SCORES = ("energy", "typicality", "gradient")
+TRAINING_IMAGES = 10_000  # from which typicality takes its mean
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is scored and how: a score's name or `scale-0`, `scale-1`, ...; n images of each set at most."""
+
+    root: Path
+    score: str = "energy"
+    label: str | None = None
+    n: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A set's scores (N,), high for outliers, and its fingerprint."""
+
+    name: str
+    scores: Tensor
+    fingerprint: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An outside set against the inside one."""
+
+    outside: Scored
+    figures: dict[str, Interval] = field(default_factory=dict)
+
+
+class Detector:
+    """A model with a score: gives every set's scores from the same preprocessing."""
+
+    def __init__(self, model: Model, inside: str, settings: Settings) -> None:
+        self.model, self.inside, self.settings = model, inside, settings
+        self.network = frozen(model.network)
+        self.device = next(model.network.parameters()).device
+        self.score = self._score(settings.score)
+
+    def bind(self, count: int) -> Conditioned:
+        """The energy for a batch of `count` images."""
+        return Conditioned(self.network, self.model.one_hot(self.settings.label, count, self.device))
+
+    def of_set(self, name: str, split: Split = "test") -> Scored:
+        """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
+        images = TestImages(self._open(name, split), name, self.settings.n, self.settings.seed)
+        found = scores.scored(self.score, self.bind, (x.to(self.device) for x in images))
+        bad = (~found.isfinite()).nonzero().flatten()
+        if len(bad):
+            raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is not finite")
+        return Scored(name, found, images.fingerprint)
+
+    def compare(self, outside: Sequence[str]) -> Iterator[Comparison]:
+        """The inside set first, then each outside one with its figures."""
+        inside = self.of_set(self.inside)
+        yield Comparison(inside)
+        for name in outside:
+            other = self.of_set(name)
+            figures = intervals(inside.scores.numpy(), other.scores.numpy(), self.settings.seed)
+            yield Comparison(other, figures)
+
+    def _open(self, name: str, split: Split) -> ImageDataset:
+        channels, size, _ = self.model.shape
+        request = DataRequest(split, self.settings.root, size, channels)
+        return open_dataset(name, request, lambda n: registry.find("dataset", n).load())
+
+    def _score(self, name: str) -> scores.Score:
+        simple = {"energy": scores.energy, "gradient": scores.gradient}
+        if name in simple:
+            return simple[name]
+        if name == "typicality":
+            train = TestImages(self._open(self.inside, "train"), self.inside, TRAINING_IMAGES, self.settings.seed)
+            energies = scores.scored(scores.energy, self.bind, (x.to(self.device) for x in train))
+            return scores.typicality(float(energies.mean()))
+        count = self.bind(1).terms(torch.zeros(1, *self.model.shape, device=self.device)).shape[1]
+        known = [*SCORES, *(f"scale-{index}" for index in range(count))]
+        if name not in known:
+            raise UsageError(f"--score takes {', '.join(known[:-1])} or {known[-1]}, not '{name}'")
+        return scores.scale(int(name.removeprefix("scale-")))
+
+
+def resizing(model: Model, name: str) -> str | None:
+    """A line on how a set's images are brought to the model's shape; None where they have it already."""
+    size, channels = registry.native_shape(name)
+    if name.startswith("folder:") or (channels, size, size) == model.shape or name in ("noise", "constant"):
+        return None
+    shape = " x ".join(map(str, model.shape))
+    return f"{name} is {channels} x {size} x {size}: resized (antialiased, centre crop) to {shape}"
