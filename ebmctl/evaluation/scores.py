@@ -39,7 +39,8 @@ def typicality(mean: float) -> Score:
 
 def gradient(model: Conditioned, x: Tensor) -> Tensor:
     """The norm of the energy's gradient to the image: minus the approximate mass of JEM (Grathwohl et al. 2019)."""
-    return torch.linalg.vector_norm(energy_gradient(model, x).flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(energy_gradient(model, x).flatten(1), dim=1)
+    return norm
 
 
 def scored(score: Score, bind: Callable[[int], Conditioned], batches: Iterable[Tensor]) -> Tensor:
