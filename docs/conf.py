@@ -68,7 +68,7 @@ def dataset_list() -> str:
 def help_text() -> str:
     """The help of the program and of each command."""
     blocks = []
-    for command in ([], ["train"], ["sample"], ["data", "prepare"]):
+    for command in ([], ["train"], ["sample"], ["ood"], ["data", "prepare"]):
         shown = subprocess.run(
             [sys.executable, "-m", "ebmctl", *command, "--help"],
             capture_output=True,
