@@ -10,6 +10,7 @@ DATASETS: dict[str, tuple[str, str]] = {
     "mnist": ("ebmctl.data.idx:make_mnist", "70,000 handwritten digits"),
     "cifar10": ("ebmctl.data.cifar:make_cifar10", "60,000 colour images of 10 classes, 32x32"),
     "cifar100": ("ebmctl.data.cifar:make_cifar100", "60,000 colour images of 100 classes, 32x32"),
+    "cifar10-interp": ("ebmctl.data.cifar:make_interpolations", "means of two different CIFAR-10 images each"),
     "svhn": ("ebmctl.data.svhn:make", "house numbers from street pictures, 32x32"),
     "textures": ("ebmctl.data.textures:make", "Describable Textures (DTD), 5,640 pictures of 47 kinds"),
     "imagenet32": ("ebmctl.data.imagenet32:make", "ImageNet at 32x32, 1.28 million images (parquet)"),

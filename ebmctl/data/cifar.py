@@ -27,6 +27,16 @@ def make_cifar100(request: DataRequest) -> ImageDataset:
     return _make("cifar100", [f"{request.split}.bin"], "fine_label_names.txt", 2, request)
 
 
+def make_interpolations(request: DataRequest) -> ImageDataset:
+    """Means of two different CIFAR-10 images each (paper, Table 3), every image paired with another by a fixed seed."""
+    found = make_cifar10(request)
+    images = found.__getitems__(range(len(found))).images
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    first, second = images[order], images[order.roll(1)]
+    mean = torch.cat([(a.int() + b.int() + 1) // 2 for a, b in zip(first.split(4096), second.split(4096), strict=True)])
+    return TensorImages(mean.byte())
+
+
 def _make(name: str, files: list[str], names_file: str, label_bytes: int, request: DataRequest) -> ImageDataset:
     archive, md5, folder_name = ARCHIVES[name]
     folder = request.root / folder_name

@@ -79,6 +79,13 @@ def test_cifar10(tmp_path):
     assert torch.equal(train.__getitems__(range(5)).images, torch.from_numpy(pixels[:5]))
     assert train.__getitems__(range(5)).labels.argmax(1).tolist() == [0, 1, 2, 3, 4]
     assert test.__getitems__([0]).labels.argmax(1).tolist() == [9]
+    between = load("cifar10-interp", tmp_path).__getitems__(range(5)).images.int()
+    pairs = [
+        {(i, j) for i in range(5) for j in range(i) if ((image * 2 - pixels[i] - pixels[j]).abs() <= 1).all()}
+        for image in between
+    ]
+    assert all(len(found) == 1 for found in pairs)
+    assert sorted(i for found in pairs for i in next(iter(found))) == sorted([*range(5)] * 2)  # each in two means
     (folder / "data_batch_3.bin").unlink()
     with pytest.raises(EbmctlError, match="the binary version"):
         load("cifar10", tmp_path)
