@@ -193,14 +193,14 @@ def test_interrupt_saves_and_tells_how_to_go_on(here):
         assert running.poll() is None, running.stderr.read()
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == 130
     assert "go on with: ebmctl train noise --resume run" in err
     assert "Traceback" not in err
     lines = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert lines == list(range(1, len(lines) + 1))
     resumed = process("train", "noise", "--resume", "run", "--steps", str(len(lines) + 2), "--json", cwd=here)
-    out, err = resumed.communicate(timeout=60)
+    out, err = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, err
     assert json.loads(out)["steps"] == len(lines) + 2
 

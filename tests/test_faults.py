@@ -70,7 +70,7 @@ def test_sigterm_saves_and_ends(here):  # noqa: F811
     running = process("train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--out", "run", cwd=here)
     wait_for(here / "run" / "metrics.jsonl", 3, running)
     running.send_signal(signal.SIGTERM)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == 143
     assert "go on with: ebmctl train noise --resume run" in err
     newest = sorted((here / "run" / "checkpoints").glob("step-*"))[-1]
@@ -87,13 +87,13 @@ def test_full_disk_keeps_the_checkpoint_before(here):  # noqa: F811
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     running = process("train", "noise", "--recipe", "full.toml", "--out", "run", cwd=here, preexec_fn=small)
-    _, err = running.communicate(timeout=90)
+    _, err = running.communicate(timeout=180)
     assert running.returncode == 1
     assert err.strip().splitlines()[-1].startswith("error: can't write run/")
     assert "Traceback" not in err
     assert sorted((here / "run" / "checkpoints").glob("step-*"))[-1].name > "step-000000000"
     resumed = process("train", "noise", "--resume", "run", "--steps", "40", cwd=here)
-    _, err = resumed.communicate(timeout=90)
+    _, err = resumed.communicate(timeout=180)
     assert resumed.returncode == 0, err
 
 

@@ -61,18 +61,18 @@ def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch)
     running = process("train", "noise", *two, "--steps", "100000", "--out", "run", cwd=here)
     wait_for(here / "run" / "metrics.jsonl", 5, running)
     os.kill(rank(1), signal.SIGKILL)
-    _, err = running.communicate(timeout=120)
+    _, err = running.communicate(timeout=240)
     assert running.returncode == 1
     assert "go on with: ebmctl train noise --resume run --processes 2" in err.strip().splitlines()[-1]
     have = len((here / "run" / "metrics.jsonl").read_bytes().splitlines())
     alone = process("train", "noise", "--recipe", "tiny.toml", "--resume", "run", cwd=here)
-    _, err = alone.communicate(timeout=60)
+    _, err = alone.communicate(timeout=180)
     assert alone.returncode == 1
     assert "resume with --processes 2" in err
     last = have + 10 - have % 2
     for arguments in (["--resume", "run"], ["--out", "straight"]):
         again = process("train", "noise", *two, *arguments, "--steps", str(last), "--json", cwd=here)
-        out, err = again.communicate(timeout=120)
+        out, err = again.communicate(timeout=240)
         assert again.returncode == 0, err
         assert json.loads(out.strip().splitlines()[-1])["steps"] == last
     assert steps(here / "run" / "metrics.jsonl") == steps(here / "straight" / "metrics.jsonl")
