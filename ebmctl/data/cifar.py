@@ -33,8 +33,9 @@ def make_interpolations(request: DataRequest) -> ImageDataset:
     images = found.__getitems__(range(len(found))).images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     first, second = images[order], images[order.roll(1)]
-    mean = torch.cat([(a.int() + b.int() + 1) // 2 for a, b in zip(first.split(4096), second.split(4096), strict=True)])
-    return TensorImages(mean.byte())
+    pairs = zip(torch.split(first, 4096), torch.split(second, 4096), strict=True)
+    mean = torch.cat([(a.int() + b.int() + 1).div(2, rounding_mode="floor").byte() for a, b in pairs])
+    return TensorImages(mean)
 
 
 def _make(name: str, files: list[str], names_file: str, label_bytes: int, request: DataRequest) -> ImageDataset:
