@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ebmctl.core.compose import mixture, negate, product
     from ebmctl.core.energy import Energy
     from ebmctl.hookspecs import hookimpl
     from ebmctl.model import Model, load, sample
@@ -20,9 +21,12 @@ _WHERE = {
     "Model": "ebmctl.model",
     "hookimpl": "ebmctl.hookspecs",
     "load": "ebmctl.model",
+    "mixture": "ebmctl.core.compose",
+    "negate": "ebmctl.core.compose",
+    "product": "ebmctl.core.compose",
     "sample": "ebmctl.model",
 }
-__all__ = ["Energy", "Model", "__version__", "hookimpl", "load", "sample"]
+__all__ = ["Energy", "Model", "__version__", "hookimpl", "load", "mixture", "negate", "product", "sample"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ebmctl import registry, settings
 from ebmctl.checkpoint import ModelConfig, load_model, seeded
-from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
+from ebmctl.core.energy import Conditioned, Energy, EnergyNetwork, frozen
 from ebmctl.core.flow import flow, gaussian_noise
 from ebmctl.core.sampling import chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
@@ -58,6 +58,14 @@ class Model:
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise UsageError(f"this model's images have the shape (B, {', '.join(map(str, self.shape))})")
         return Conditioned(self.network, self.one_hot(label, len(x), x.device)).terms(x)
+
+    def given(self, label: str | None = None) -> Energy:
+        """The energy with its label bound, as a function that gradients go through: what `product` and others take."""
+
+        def energy(x: Tensor) -> Tensor:
+            return Conditioned(self.network, self.one_hot(label, len(x), x.device))(x)
+
+        return energy
 
     def one_hot(self, label: str | None, count: int, device: torch.device) -> Tensor | None:
         """`count` labels (count, L), or None for an unconditional model."""

@@ -1,0 +1,92 @@
+"""The algebra of energies against closed forms, at points and by sampling."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import ebmctl
+from ebmctl.core.compose import mixture, negate, product
+from ebmctl.core.config import LangevinConfig
+from ebmctl.core.energy import energy_gradient
+from ebmctl.core.langevin import Langevin, run
+
+
+def bowl(mean: float, precision: float = 1.0):
+    """A Gaussian's energy; in two dimensions, as images (B, 2, 1, 1)."""
+    return lambda x: precision / 2 * (x - mean).flatten(1).square().sum(1)
+
+
+def draw(energy, generator, start: float = 0.0, steps: int = 600, step: float = 0.02, count: int = 8000):
+    """Langevin samples at temperature 1, (count, 2), without clamping."""
+    kernel = Langevin(LangevinConfig(step, (2 * step) ** 0.5, clamp=False), generator)
+    return run(kernel, energy, torch.full((count, 2, 1, 1), start), steps).flatten(1)
+
+
+def test_and_of_gaussians_is_a_gaussian(generator):
+    """Precisions add, and means are weighted by them."""
+    x = draw(product(bowl(1.0, 2.0), bowl(-2.0, 1.0), weights=[1.0, 3.0]), generator)
+    precision = 2.0 + 3.0
+    assert torch.allclose(x.mean(0), torch.full((2,), (2.0 * 1.0 + 3.0 * -2.0) / precision), atol=0.03)
+    assert torch.allclose(torch.cov(x.T), torch.eye(2) / precision, atol=0.03)
+
+
+def test_the_shared_part_is_counted_once(generator):
+    """E_i = shared + own_i: the product with the shared part is shared + all own parts."""
+    shared = bowl(0.5, 4.0)
+    parts = [bowl(2.0, 1.0), bowl(-1.0, 3.0), bowl(0.0, 0.5)]
+    wholes = [lambda x, part=part: shared(x) + part(x) for part in parts]
+    x = torch.randn(6, 2, 1, 1, generator=generator)
+    found = product(*wholes, shared=shared)(x)
+    assert torch.allclose(found, shared(x) + sum(part(x) for part in parts), atol=1e-5)
+    assert torch.allclose(product(*wholes)(x), found + 2 * shared(x), atol=1e-5)
+    assert torch.allclose(product(wholes[0], shared=shared)(x), wholes[0](x))
+
+
+def test_or_is_the_sum_of_densities(generator):
+    x = 3 * torch.randn(50, 2, 1, 1, generator=generator)
+    energies = [bowl(-1.5), bowl(1.5), bowl(0.0, 4.0)]
+    density = sum(torch.exp(-energy(x)) for energy in energies)
+    assert torch.allclose(torch.exp(-mixture(*energies)(x)), density, rtol=1e-4)
+    warm = sum(torch.exp(-energy(x) / 2) for energy in energies) ** 2
+    assert torch.allclose(torch.exp(-mixture(*energies, temperature=2.0)(x)), warm, rtol=1e-4)
+
+
+def test_or_reaches_both_sides(generator):
+    """Two equal Gaussians on the diagonal: half of the samples on each side, with the mixture's variance."""
+    x = draw(mixture(bowl(-1.0, 2.0), bowl(1.0, 2.0)), generator)
+    assert (x.sum(1) > 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert torch.allclose(x.var(0), torch.full((2,), 0.5 + 1.0), rtol=0.08)
+
+
+def test_not_pushes_away(generator):
+    """A Gaussian without another is a Gaussian again: precision 1 - w, mean moved away from the negated one."""
+    weight = 0.25
+    x = draw(product(bowl(0.0), negate(bowl(1.0), weight)), generator)
+    precision = 1 - weight
+    assert torch.allclose(x.mean(0), torch.full((2,), -weight / precision), atol=0.05)
+    assert torch.allclose(torch.cov(x.T), torch.eye(2) / precision, atol=0.08)
+
+
+def test_compositions_are_energies(generator):
+    """They nest, and have the gradient of what they are made of."""
+    x = torch.randn(4, 2, 1, 1, generator=generator)
+    nested = product(mixture(bowl(1.0), bowl(-1.0)), negate(bowl(2.0), 0.1), weights=[2.0, 1.0])
+    step = 1e-3
+    slope = (nested(x + step) - nested(x - step)) / (2 * step)
+    assert torch.allclose(energy_gradient(nested, x).flatten(1).sum(1), slope, atol=1e-2)
+    assert ebmctl.product is product
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: product(), "at least one"),
+        (lambda: mixture(), "at least one"),
+        (lambda: product(bowl(0.0), weights=[1.0, 2.0]), "1 energies have 2 weights"),
+        (lambda: mixture(bowl(0.0), temperature=0.0), "temperature is above 0"),
+    ],
+)
+def test_what_can_not_be_composed(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
