@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_cli import call
+from tests.test_cli import call, process
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,16 +58,26 @@ def test_page(page, workplace):
     blocks = snippets(page.read_text(encoding="utf-8"))
     if page.name == "python.md":  # it starts where the quickstart ends
         assert call("train", "digits")[0] == 0
+    names: dict[str, object] = {}
     for language, code in blocks:
         if language == "python":
-            exec(compile(code, str(page), "exec"), {})
+            exec(compile(code, str(page), "exec"), names)
             continue
         for line in code.splitlines():
             if line.startswith("$ ") and line[2:] not in BY_HAND:
                 program, *arguments = shlex.split(line[2:], comments=True)
                 assert program == "ebmctl", line
-                status, _, err = call(*arguments)
+                status, err = run(arguments)
                 assert status == 0, f"{line}\n{err}"
+
+
+def run(arguments: list[str]) -> tuple[int, str]:
+    if "--processes" not in arguments:
+        status, _, err = call(*arguments)
+        return status, err
+    running = process(*arguments)  # it starts itself anew
+    _, err = running.communicate(timeout=300)
+    return running.returncode, err
 
 
 def test_pages_have_commands():
@@ -77,9 +87,12 @@ def test_pages_have_commands():
     assert len(commands) > 8
 
 
+COMMANDS = ([], ["train"], ["sample"], ["ood"], ["data", "prepare"])
+
+
 def test_every_option_of_the_readme_exists():
     """Options are mentioned in running text, too."""
-    known = set(re.findall(r"--[a-z][a-z-]+", "".join(call(*c, "--help")[1] for c in ([], ["train"], ["sample"]))))
+    known = set(re.findall(r"--[a-z][a-z-]+", "".join(call(*c, "--help")[1] for c in COMMANDS)))
     for page in PAGES:
         mentioned = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text()))
         assert mentioned <= known, page.name
