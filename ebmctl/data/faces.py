@@ -160,7 +160,7 @@ def _outline(width: float, top: float, shoulder: float, bottom: float, wavy: boo
     arch = np.stack([width * np.cos(angle), top * np.sin(angle) + shoulder * 0.2], 1)
     down = np.linspace(shoulder * 0.2, bottom, 24)
     right = np.stack([np.full(24, width), down], 1)
-    points = np.concatenate([arch, right, right[::-1] * [-1, 1]])
+    points: Array = np.concatenate([arch, right, right[::-1] * [-1, 1]])
     if wavy:
         along = np.concatenate([np.linspace(0, 7, 40), np.linspace(7, 12, 24), np.linspace(12, 7, 24)]) * 2.2
         points *= (1 + 0.11 * np.sin(2 * np.pi * along / 2.2 + phase))[:, None]

@@ -72,7 +72,8 @@ def _convert(files: list[Path], cache: Path) -> None:
         sources = [parquet.ParquetFile(file) for file in files]
         count = sum(source.metadata.num_rows for source in sources)
         with atomic_file(cache) as temporary:
-            rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, 2 + 3072))
+            open_memmap: Any = np.lib.format.open_memmap  # untyped in NumPy before 2.3
+            rows = open_memmap(temporary, "w+", np.uint8, (count, 2 + 3072))
             position = 0
             for source in sources:
                 for batch in source.iter_batches(1024, columns=["image", "label"]):
