@@ -8,27 +8,15 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ebmctl import settings
 from ebmctl.cli import app, complete_resume
 from ebmctl.cli.console import duration
 from ebmctl.cli.train import parse_time
 from ebmctl.errors import UsageError
-from ebmctl.recipe import resolve
-from tests.test_run import TINY
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch) -> Path:
-    """A working folder with a tiny recipe."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(settings.dump_toml(resolve("noise", None, TINY, {}).to_mapping()))
-    return tmp_path
 
 
 def call(*arguments: str) -> tuple[int, str, str]:

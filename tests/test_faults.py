@@ -18,7 +18,7 @@ from ebmctl.checkpoint import load_checkpoint
 from ebmctl.errors import EbmctlError
 from ebmctl.recipe import resolve
 from ebmctl.runfolder import check_disk
-from tests.test_cli import here, process  # noqa: F401  # a fixture
+from tests.test_cli import process
 from tests.test_run import TINY, trainer
 
 
@@ -38,7 +38,7 @@ def steps(metrics: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments(here):  # noqa: F811
+def test_killed_at_ten_random_moments(here):
     """A checkpoint a step, with a large buffer: some of the kills come while one is being written."""
     changes = ["run.checkpoint_every=1", "run.steps=400", "objective.buffer_size=20000", "data.size=16"]
     (here / "kill.toml").write_text(settings.dump_toml(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))
@@ -66,7 +66,7 @@ def test_killed_at_ten_random_moments(here):  # noqa: F811
     assert not list((here / "run").rglob(".*"))  # nothing half-written is left
 
 
-def test_sigterm_saves_and_ends(here):  # noqa: F811
+def test_sigterm_saves_and_ends(here):
     running = process("train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--out", "run", cwd=here)
     wait_for(here / "run" / "metrics.jsonl", 3, running)
     running.send_signal(signal.SIGTERM)
@@ -77,7 +77,7 @@ def test_sigterm_saves_and_ends(here):  # noqa: F811
     assert load_checkpoint(newest)[1]["step"] == len((here / "run" / "metrics.jsonl").read_text().splitlines())
 
 
-def test_full_disk_keeps_the_checkpoint_before(here):  # noqa: F811
+def test_full_disk_keeps_the_checkpoint_before(here):
     """A limit on the size of a file stands in for a full disk: the growing buffer runs into it."""
     changes = ["run.checkpoint_every=5", "run.steps=1000", "objective.buffer_size=20000", "data.size=16"]
     (here / "full.toml").write_text(settings.dump_toml(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))

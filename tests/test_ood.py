@@ -24,7 +24,7 @@ from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.metrics import average, intervals, separation
 from ebmctl.evaluation.ood import Detector, Settings
 from tests.core.quadratic import Quadratic
-from tests.test_cli import call, here  # noqa: F401  # a fixture
+from tests.test_cli import call
 
 FEW = st.lists(st.integers(-3, 3), min_size=1, max_size=30)
 
@@ -96,7 +96,7 @@ def test_fingerprints(generator):
 
 
 @pytest.fixture
-def trained(here, monkeypatch) -> Path:  # noqa: F811
+def trained(here, monkeypatch) -> Path:
     """A tiny model of constant images, and tiny test sets."""
     from ebmctl.data import synthetic
     from ebmctl.evaluation import metrics

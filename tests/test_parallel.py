@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from ebmctl.checkpoint import load_checkpoint
-from tests.test_cli import here, process  # noqa: F401  # a fixture
+from tests.test_cli import process
 from tests.test_faults import steps, wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def rank(number: int) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch):  # noqa: F811
+def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch):
     monkeypatch.setenv("EBMCTL_TEST", "parallel")
     two = ["--recipe", "tiny.toml", "--processes", "2"]
     running = process("train", "noise", *two, "--steps", "100000", "--out", "run", cwd=here)

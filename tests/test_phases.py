@@ -16,7 +16,7 @@ from ebmctl.errors import UsageError
 from ebmctl.fit import fit
 from ebmctl.registry import Entry
 from ebmctl.runfolder import RunFolder
-from tests.test_run import finish, images, recipe, trainer
+from tests.test_run import check_resuming, finish, images, recipe, trainer
 
 MATCHING = 'objective={name="energy-matching"}, optimizer={lr=1e-3, decay="cosine", ema=0.5}'
 TWO = f"phases=[{{share=0.5, {MATCHING}}}, {{share=0.5}}]"
@@ -66,21 +66,7 @@ def test_phases_run_with_their_settings_and_leave_no_jump_in_the_weights():
 @pytest.mark.parametrize("change", [TWO, BOTH])
 @pytest.mark.parametrize("stop", [2, 5])
 def test_resume_inside_of_either_phase(tmp_path, change, stop):
-    straight = trainer(change)
-    metrics = [event.values for event in fit(straight)]
-    first = trainer(change)
-    folder = RunFolder.create(tmp_path / "run", first.recipe)
-    calls = iter([False] * (stop - 1) + [True])
-    assert finish(first, folder, stopped=lambda: next(calls)).step == stop
-    second = trainer(change)
-    folder.load_checkpoint(second)
-    finish(second, folder)
-    for name, tensor in straight.state()[0].items():
-        assert torch.equal(tensor, second.state()[0][name]), name
-    resumed = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
-    for a, b in zip(metrics, resumed, strict=True):
-        a.pop("seconds"), b.pop("seconds")
-        assert a == b
+    check_resuming(tmp_path / "run", change, stop)
 
 
 def test_phases_by_time(tmp_path):
