@@ -56,6 +56,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def duplicate(source: Path, target: Path) -> None:
+    """Make `target` a second name of a folder's files, which nobody changes; copies where there are no hard links."""
+    with atomic_folder(target) as temporary:
+        for item in source.iterdir():
+            try:
+                os.link(item, temporary / item.name)
+            except OSError:
+                shutil.copy2(item, temporary / item.name)
+
+
 def check_writable(path: Path) -> None:
     """Raise EbmctlError where a file could not be written at `path`: asked before the work, not after it."""
     if path.is_dir():

@@ -20,7 +20,7 @@ from ebmctl import __version__, settings
 from ebmctl.card import model_card
 from ebmctl.checkpoint import ModelConfig, load_checkpoint, save_checkpoint, save_model
 from ebmctl.errors import EbmctlError
-from ebmctl.files import atomic_file
+from ebmctl.files import atomic_file, duplicate
 from ebmctl.fit import Trainer
 from ebmctl.images import save_grid
 from ebmctl.model import Model, sample
@@ -112,8 +112,8 @@ class RunFolder:
         save_checkpoint(path, state.tensors, state.document)
         save_model(self.model, state.config, state.model, model_card(state.config))
         if state.best:
-            save_checkpoint(self.path / "checkpoints" / "best", state.tensors, state.document)
-            save_model(self.path / "best", state.config, state.model, model_card(state.config))
+            duplicate(path, self.path / "checkpoints" / "best")
+            duplicate(self.model, self.path / "best")
         for old in self.checkpoints()[: -state.config.recipe.run.keep_checkpoints]:
             shutil.rmtree(old)
 
