@@ -28,7 +28,7 @@ def seconds(root: Path, every: int) -> Iterator[float]:
     trainer.objective.buffer.images.random_(0, 256)
     trainer.objective.buffer.seen = 10_000
     began = time.perf_counter()
-    for event in train(trainer, RunFolder.create(root / str(every), recipe), seconds=None, stopped=lambda: False):
+    for _event in train(trainer, RunFolder.create(root / str(every), recipe), seconds=None, stopped=lambda: False):
         yield (now := time.perf_counter()) - began
         began = now
 

@@ -60,10 +60,14 @@ def duplicate(source: Path, target: Path) -> None:
     """Make `target` a second name of a folder's files, which nobody changes; copies where there are no hard links."""
     with atomic_folder(target) as temporary:
         for item in source.iterdir():
-            try:
-                os.link(item, temporary / item.name)
-            except OSError:
-                shutil.copy2(item, temporary / item.name)
+            _link(item, temporary / item.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def check_writable(path: Path) -> None:
