@@ -26,7 +26,7 @@ from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError
 from ebmctl.gradients import accumulate, check_bound
-from ebmctl.labels import condition, condition_labels
+from ebmctl.labels import condition, condition_labels, dropped
 from ebmctl.parallel import any_process, gather_tensors
 from ebmctl.schema import Recipe
 
@@ -128,8 +128,10 @@ class Trainer:
         """One training step; raises DivergedError before the weights are touched."""
         began = time.perf_counter()
         images = batch.images.to(self.accelerator.device)
-        positives = to_float(images, self.generator if self.recipe.data.dequantize else None)
-        label = condition(self.recipe.data.label, self.dataset, batch.labels.to(images.device))
+        data = self.recipe.data
+        positives = to_float(images, self.generator if data.dequantize else None)
+        label = condition(data.label, self.dataset, batch.labels.to(images.device))
+        label = dropped(label, data.label_dropout, self.generator)
         terms = self.objective.losses(self.energy, positives, label, self.freeze)
         problem, diverged = "in another process", False
         gradients: dict[str, list[Tensor]] = {}

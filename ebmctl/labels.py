@@ -32,3 +32,11 @@ def condition(label: str, dataset: ImageDataset, labels: Tensor) -> Tensor | Non
         return labels
     value = labels[:, dataset.label_names.index(label)]
     return torch.stack([1 - value, value], dim=1)
+
+
+def dropped(label: Tensor | None, share: float, generator: torch.Generator) -> Tensor | None:
+    """Labels (B, L) with a share of them replaced by zeros, the label of the energy of all images."""
+    if label is None or not share:
+        return label
+    kept = torch.rand(len(label), 1, generator=generator, device=label.device) >= share
+    return label * kept

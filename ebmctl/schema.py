@@ -15,7 +15,8 @@ class DataConfig:
     """Images: the dataset's name, their size in pixels, 1 or 3 channels.
 
     `label` names the attribute whose two values condition the energy, or "class" for the dataset's classes; empty: an
-    unconditional model. `dequantize` adds uniform noise of one grey level to the 8-bit values. `workers` is the
+    unconditional model. For a share of `label_dropout` of the images the label is zero, so that the network learns the
+    energy of all of them too, which `compose` counts once. `dequantize` adds uniform noise of one grey level to the 8-bit values. `workers` is the
     number of processes that read images ahead.
     """
 
@@ -23,6 +24,7 @@ class DataConfig:
     size: int = 32
     channels: int = 3
     label: str = ""
+    label_dropout: float = 0.0
     dequantize: bool = True
     workers: int = 0
 
@@ -31,6 +33,8 @@ class DataConfig:
             raise ValueError(f"channels is 1 or 3, not {self.channels}")
         if not 4 <= self.size <= 1024:
             raise ValueError(f"size is between 4 and 1024 pixels, not {self.size}")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout is between 0 and 1, not {self.label_dropout}")
         if self.workers < 0:
             raise ValueError(f"workers is 0 or more, not {self.workers}")
 
