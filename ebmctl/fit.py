@@ -78,6 +78,21 @@ class Trainer:
         self.best: float | None = None  # the smallest energy difference of a checkpoint
         self._enter(0)
 
+    def start_from(self, trained: Mapping[str, Tensor]) -> None:
+        """Take over the weights of a trained energy; where it is unconditional, labels have no effect at first.
+
+        Raises UsageError where they are of another architecture or shape.
+        """
+        unconditional = build_network(self.recipe.network, self.recipe.data.channels, 0).state_dict()
+        mine = self.network.state_dict()
+        if not set(unconditional) <= set(trained) <= set(mine) or any(
+            mine[k].shape != trained[k].shape for k in trained
+        ):
+            raise UsageError(f"{self.recipe.run.init} can't be started from: it is of another architecture or shape")
+        self.network.ignore_labels()
+        self.network.load_state_dict(mine | dict(trained))
+        self.ema.load_state_dict(self.network.state_dict())
+
     def _objectives(self) -> list[Objective]:
         """The objective of each phase, all made at once: what a later one lacks is said before the run."""
         recipe = self.recipe

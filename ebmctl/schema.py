@@ -16,8 +16,8 @@ class DataConfig:
 
     `label` names the attribute whose two values condition the energy, or "class" for the dataset's classes; empty: an
     unconditional model. For a share of `label_dropout` of the images the label is zero, so that the network learns the
-    energy of all of them too, which `compose` counts once. `dequantize` adds uniform noise of one grey level to the 8-bit values. `workers` is the
-    number of processes that read images ahead.
+    energy of all of them too, which `compose` counts once. `dequantize` adds uniform noise of one grey level to the
+    8-bit values. `workers` is the number of processes that read images ahead.
     """
 
     name: str = ""
@@ -66,7 +66,8 @@ class RunConfig:
     """Length and bookkeeping of a run, in training steps.
 
     Training ends with an error where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound].
-    Phases go by their share of the steps, or of the time where one is given and `phases_by` is "time".
+    Phases go by their share of the steps, or of the time where one is given and `phases_by` is "time". `init` names a
+    model that training starts from.
     """
 
     steps: int = 100_000
@@ -76,6 +77,7 @@ class RunConfig:
     preview_every: int = 1_000
     energy_bound: float = 10.0
     phases_by: Literal["steps", "time"] = "steps"
+    init: str = ""
 
     def __post_init__(self) -> None:
         if min(self.steps, self.checkpoint_every, self.keep_checkpoints, self.preview_every) < 1:

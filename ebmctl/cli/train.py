@@ -42,6 +42,7 @@ def train(
     compile: bool = typer.Option(False, "--compile", help="Compile the sampling steps (worth it on long runs)."),
     processes: int = typer.Option(1, help="Processes on this machine.", metavar="N"),
     label: str | None = typer.Option(None, help="Condition on an attribute, or on 'class'.", metavar="ATTRIBUTE"),
+    init: str | None = typer.Option(None, help="A model to start from, conditional or not.", metavar="MODEL"),
     data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
     log_with: str | None = typer.Option(None, help="Also log there.", metavar="tensorboard|wandb|trackio"),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the recipe, and measure what the run would take."),
@@ -54,7 +55,7 @@ def train(
         console.choice("--precision", precision, ["fp32", "bf16"])
         console.choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
         seconds = parse_time(time_limit) if time_limit else None
-        flags = {"run.steps": steps, "run.seed": seed, "data.label": label}
+        flags = {"run.steps": steps, "run.seed": seed, "data.label": label, "run.init": init}
         resolved = recipes.resolve(dataset, recipe, assignments, flags)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
             path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
@@ -153,7 +154,9 @@ def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) ->
 
 def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     """Make the run folder, or take its last checkpoint over."""
+    from ebmctl.checkpoint import load_model
     from ebmctl.runfolder import RunFolder, check_disk
+    from ebmctl.zoo import find_model
 
     if resume:
         folder, _ = RunFolder.open(path)
@@ -161,6 +164,9 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
             console.say(f"passed over: {line}")
         console.say(f"going on with {path} from step {trainer.step}")
         return folder
+    if reference := trainer.recipe.run.init:
+        _, trained = load_model(find_model(reference))
+        trainer.start_from(trained.state_dict())
     if not trainer.accelerator.is_main_process:
         return RunFolder(path)
     console.say(check_disk(trainer, path))

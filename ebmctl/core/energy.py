@@ -27,6 +27,9 @@ class EnergyNetwork(nn.Module):
         """The energy (B,): the sum of the terms."""
         return self.terms(x, label).sum(1)
 
+    def ignore_labels(self) -> None:
+        """Set the parameters that only labels use so that these have no effect; by default nothing."""
+
 
 class Conditioned:
     """An energy network with its label bound: E(x given label) as an `Energy`."""

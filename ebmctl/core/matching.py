@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,7 @@ def optimal_pairing(noise: Tensor, data: Tensor, label: Tensor | None) -> Tensor
     indices = torch.arange(len(data))
     for group in [None] if label is None else torch.unique(label, dim=0):
         rows = indices if group is None else (label == group).all(1).cpu().nonzero().squeeze(1)
-        _, columns = linear_sum_assignment(cost[rows][:, rows])
+        _, columns = linear_sum_assignment(cost[np.ix_(rows, rows)])
         pairing[rows] = rows[torch.from_numpy(columns)]
     return pairing.to(data.device)
 

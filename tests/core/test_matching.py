@@ -183,3 +183,11 @@ def test_eight_gaussians_to_two_moons(generator):
         step(contrast(energy, moons(256, generator), negatives.detach(), config).loss)
     after = energy_distance(at_equilibrium(energy, config, generator), truth)
     assert after < 0.06 < before / 5
+
+
+def test_a_label_that_one_image_has_keeps_its_noise() -> None:
+    draw = torch.Generator().manual_seed(0)
+    noise, data = torch.rand(4, 1, 2, 2, generator=draw), torch.rand(4, 1, 2, 2, generator=draw)
+    pairing = optimal_pairing(noise, data, torch.eye(2)[[0, 0, 1, 0]])
+    assert pairing[2] == 2
+    assert sorted(pairing.tolist()) == [0, 1, 2, 3]

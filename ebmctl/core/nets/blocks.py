@@ -115,6 +115,15 @@ class ResidualBlock(nn.Module):
         h = self.swish(modulate(self.norm2(self.conv2(h)), self.label2, label))
         return x + h
 
+    @torch.no_grad()
+    def ignore_label(self) -> None:
+        """Make the gain 1 and the bias 0, whatever the label."""
+        for linear in filter(None, (self.label1, self.label2)):
+            gain, bias = linear.bias.chunk(2)
+            linear.weight.zero_()
+            gain.fill_(1)
+            bias.zero_()
+
 
 def modulate(h: Tensor, linear: nn.Linear | None, label: Tensor | None) -> Tensor:
     """Scale and shift the channels of h, (B, C, H, W), by maps of the label, (B, L); nothing without a label."""

@@ -58,3 +58,9 @@ class ResidualEnergy(EnergyNetwork):
             x = halve(x) if scale else x
             energies.append(tower(x, label))
         return torch.stack(energies, dim=1)
+
+    def ignore_labels(self) -> None:
+        """Make every label's gain 1 and its bias 0."""
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.ignore_label()

@@ -1,0 +1,67 @@
+"""Training that starts from a trained energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from ebmctl.data.base import DataRequest
+from ebmctl.data.faces import DrawnFaces
+from ebmctl.errors import UsageError
+from ebmctl.fit import Trainer
+from ebmctl.recipe import resolve
+
+SMALL = ["network.width=4", "network.blocks=[0]", "network.multipliers=[2]", "optimizer.batch_size=4"]
+
+
+def trainer(*changes: str) -> Trainer:
+    recipe = resolve("faces", None, [*SMALL, *changes], {})
+    return Trainer(recipe, DrawnFaces(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
+
+
+def test_a_conditional_energy_starts_as_the_unconditional_one_for_every_label() -> None:
+    base, conditional = trainer("run.seed=1"), trainer("data.label=smiling")
+    conditional.start_from(base.network.state_dict())
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = base.network(x)
+    for label in (torch.zeros(3, 2), torch.eye(2)[[0, 1, 1]]):
+        torch.testing.assert_close(conditional.network(x, label), expected)
+        torch.testing.assert_close(conditional.ema(x, label), expected)
+    before = conditional.network.state_dict()["scales.0.layers.0.label1.weight"].clone()
+    conditional.train_step(next(conditional.batches()))
+    assert not torch.equal(before, conditional.network.state_dict()["scales.0.layers.0.label1.weight"])
+
+
+def test_a_conditional_energy_can_go_on_with_its_labels() -> None:
+    first, second = trainer("run.seed=1", "data.label=smiling"), trainer("data.label=smiling")
+    second.start_from(first.network.state_dict())
+    for name, tensor in first.network.state_dict().items():
+        assert torch.equal(tensor, second.network.state_dict()[name])
+
+
+@pytest.mark.parametrize("change", ["network.width=8", "network.blocks=[1]", "network.blocks=[0, 0]"])
+def test_another_architecture_is_refused(change: str) -> None:
+    more = ["network.multipliers=[2, 2]"] if change.endswith("0]") else []
+    with pytest.raises(UsageError, match="another architecture"):
+        trainer().start_from(trainer(change, *more).network.state_dict())
+
+
+def test_a_conditional_start_for_an_unconditional_energy_is_refused() -> None:
+    with pytest.raises(UsageError, match="another architecture"):
+        trainer().start_from(trainer("data.label=smiling").network.state_dict())
+
+
+def test_a_share_of_labels_is_dropped() -> None:
+    from ebmctl.labels import dropped
+
+    draw = torch.Generator().manual_seed(0)
+    label = torch.eye(2)[torch.randint(0, 2, (4000,), generator=draw)]
+    assert dropped(label, 0.0, draw) is label
+    found = dropped(label, 0.2, draw)
+    assert found is not None
+    zero = found.sum(1) == 0
+    assert 0.17 < zero.float().mean() < 0.23
+    assert torch.equal(found[~zero], label[~zero])
