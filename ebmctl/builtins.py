@@ -13,6 +13,7 @@ DATASETS: dict[str, tuple[str, str]] = {
     "cifar10-interp": ("ebmctl.data.cifar:make_interpolations", "means of two different CIFAR-10 images each"),
     "svhn": ("ebmctl.data.svhn:make", "house numbers from street pictures, 32x32"),
     "textures": ("ebmctl.data.textures:make", "Describable Textures (DTD), 5,640 pictures of 47 kinds"),
+    "textures-top-left": ("ebmctl.data.textures:make_top_left", "the same, cropped to the top left corner unresized"),
     "imagenet32": ("ebmctl.data.imagenet32:make", "ImageNet at 32x32, 1.28 million images (parquet)"),
     "celeba": ("ebmctl.data.celeba:make_celeba", "202,599 faces with 40 attributes"),
     "celebahq": ("ebmctl.data.celeba:make_celebahq", "30,000 faces with 40 attributes (CelebAMask-HQ)"),

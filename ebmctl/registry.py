@@ -91,13 +91,15 @@ def find(kind: str, name: str) -> Entry:
 
 
 def find_dataset(name: str) -> None:
-    """Check that a dataset name is known, or is folder:PATH or shards:PATH; raises UsageError."""
+    """Check that a dataset name is known, or is folder:PATH or shards:PATH (or after flipped:); raises UsageError."""
+    name = name.removeprefix("flipped:")
     if not name.startswith(("folder:", "shards:")):
         find("dataset", name)
 
 
 def native_shape(dataset: str) -> tuple[int, int]:
     """Size and channels that a dataset has of itself; 32 and 3 where it is not known."""
+    dataset = dataset.removeprefix("flipped:")
     if dataset.startswith("shards:"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
             index = json.loads(Path(dataset.removeprefix("shards:"), "index.json").expanduser().read_text("utf-8"))

@@ -172,7 +172,7 @@ def test_an_infinite_score_names_the_image(trained, monkeypatch):
         (["--in", "constant", "--out", "noise", "--score", "entropy"], 2, "--score takes energy"),
         (["--in", "constant", "--out", "noise", "--score", "scale-7"], 2, "--score takes energy"),
         (["--in", "constant", "--out", "noise", "--model", "none"], 1, "there is no model 'none'"),
-        (["--in", "noise", "--out", "constant"], 1, "has no run of noise"),
+        (["--in", "noise", "--out", "constant"], 1, "the zoo has no model of noise, and runs/ no run of it"),
         (["--in", "constant", "--images", "none", "--csv", "y.csv"], 1, "there is no folder none"),
         (["--in", "constant", "--images", "runs", "--csv", "y.csv", "--keep", "2"], 2, "--keep is a share"),
         (["--in", "constant", "--out", "folder:none"], 1, "there is no folder none"),
@@ -183,3 +183,15 @@ def test_bad_input(trained, arguments, status, message):
     assert (found, out) == (status, "")
     assert message in err
     assert not (trained / "y.csv").exists()
+
+
+def test_flipped_sets_are_the_same_images_upside_down(trained):
+    detector = Detector(ebmctl.load("runs/00000-constant"), "constant", Settings(Path()))
+    upright, flipped = (
+        next(iter(detector._open(name, "test").__getitems__([0, 5]))) for name in ("noise", "flipped:noise")
+    )
+    assert torch.equal(upright.flip(2), flipped)
+    found, out, _ = call("ood", "--in", "constant", "--out", "flipped:noise", "-n", "8", "--json")
+    assert found == 0
+    assert json.loads(out)["results"][0]["fingerprint"]["dataset"] == "flipped:noise"
+    assert call("ood", "--in", "constant", "--out", "flipped:nois")[0] == 2

@@ -23,7 +23,9 @@ def ood(
     images: Path | None = typer.Option(None, help="Score the images in a folder, one by one.", metavar="DIR"),
     csv: Path | None = typer.Option(None, "--csv", help="Where to write their scores.", metavar="FILE"),
     keep: float = typer.Option(0.95, help="Share of the known set that the threshold keeps.", metavar="SHARE"),
-    model: str | None = typer.Option(None, help="Default: the latest run of the known set in runs/.", metavar="MODEL"),
+    model: str | None = typer.Option(
+        None, help="Default: the zoo's, or the latest run, of the known set.", metavar="MODEL"
+    ),
     score: str = typer.Option("energy", help="How to score.", metavar="energy|typicality|gradient|scale-N"),
     label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
     n: int | None = typer.Option(None, "--n", "-n", help="Images of each set at most.", metavar="N"),
@@ -67,10 +69,23 @@ def _detector(
     from ebmctl.data.datasets import default_root
     from ebmctl.evaluation.ood import Detector, Settings
     from ebmctl.model import load
-    from ebmctl.runfolder import latest_run
 
-    loaded = load(model or latest_run(RUNS, inside))
+    loaded = load(model or _default_model(inside))
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
+
+
+def _default_model(inside: str) -> str:
+    """The zoo's model for a dataset, or its latest run."""
+    from ebmctl.runfolder import latest_run
+    from ebmctl.zoo import default_model
+
+    try:
+        chosen = entry.name if (entry := default_model(inside)) else str(latest_run(RUNS, inside))
+    except EbmctlError as error:
+        line = f"the zoo has no model of {inside}, and {RUNS}/ no run of it; train one: ebmctl train {inside}"
+        raise EbmctlError(f"{line}, or give --model MODEL") from error
+    console.say(f"with the model {chosen}")
+    return chosen
 
 
 def _compare(detector: Detector, outside: list[str], plot: Path | None, as_json: bool) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ebmctl.data.base import DataRequest, ImageDataset
+from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
 from ebmctl.errors import EbmctlError
 
 
@@ -18,13 +18,30 @@ def default_root() -> Path:
     return Path(cache).expanduser() / "ebmctl" / "data"
 
 
+class Flipped:
+    """A dataset's images upside down: outliers with the same colours and edges."""
+
+    def __init__(self, dataset: ImageDataset) -> None:
+        self.dataset = dataset
+        self.label_names, self.exclusive = dataset.label_names, dataset.exclusive
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> ImageBatch:
+        images, labels = self.dataset.__getitems__(indices)
+        return ImageBatch(images.flip(2), labels)
+
+
 def open_dataset(
     name: str, request: DataRequest, find: Callable[[str], Callable[[DataRequest], ImageDataset]]
 ) -> ImageDataset:
-    """The dataset `folder:PATH` or `shards:PATH`, or what `find(name)` makes.
+    """The dataset `folder:PATH` or `shards:PATH`, or what `find(name)` makes; after `flipped:` upside down.
 
     Raises EbmctlError where it can't be had or is empty.
     """
+    if name.startswith("flipped:"):
+        return Flipped(open_dataset(name.removeprefix("flipped:"), request, find))
     if name.startswith("folder:"):
         from ebmctl.data.folder import make_folder
 

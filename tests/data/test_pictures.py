@@ -29,6 +29,9 @@ def test_textures(tmp_path):
     assert found.label_names == ("banded", "dotted")
     assert (batch.images[0].float() - 40).abs().max() < 4
     assert (batch.images[1].float() - 200).abs().max() < 4
+    corner = load("textures-top-left", tmp_path).__getitems__([0]).images[0].float()
+    assert (corner[:, :, :8] - 255).abs().max() < 12
+    assert (corner[:, :, 16:] - 40).abs().max() < 12
     with pytest.raises(EbmctlError, match="textures is not in"):
         load("textures", tmp_path, "test")
 
