@@ -23,7 +23,8 @@ class TopLeft:
     def __call__(self, index: int) -> Image.Image:
         """The corner of a picture."""
         with self.read(index) as picture:
-            return picture.crop((0, 0, self.size, self.size))
+            corner: Image.Image = picture.crop((0, 0, self.size, self.size))
+        return corner
 
 
 def make(request: DataRequest) -> ImageDataset:
