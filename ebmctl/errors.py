@@ -7,9 +7,16 @@ from collections.abc import Iterable
 
 
 class EbmctlError(Exception):
-    """Something failed; the command line prints the message as one line and exits with `status`."""
+    """Something failed; the command line prints the message as one line and exits with `status`.
+
+    `detail` are lines to show under it, such as a pointer to the place.
+    """
 
     status = 1
+
+    def __init__(self, message: str, detail: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class UsageError(EbmctlError):

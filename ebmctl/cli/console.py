@@ -45,6 +45,8 @@ def guard(debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         messages().print(f"[bold red]error:[/] {_escape(str(error))}")
+        for line in error.detail:
+            messages().print(f"  {_escape(line)}")
         raise typer.Exit(error.status) from None
     except KeyboardInterrupt:
         messages().print("interrupted")
