@@ -15,7 +15,6 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
@@ -30,14 +29,17 @@ def messages() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class _Lines(logging.Handler):
+    """Says what is logged, one line each: Rich's own handler breaks lines at the terminal's width."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 @contextlib.contextmanager
 def guard(debug: bool) -> Iterator[None]:
     """Turn errors into one line on standard error and the right exit status."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=messages(), show_time=False, show_path=False, show_level=False)],
-    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         yield
@@ -95,11 +97,11 @@ def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result of several columns on standard output, the first one left-aligned."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """A result of several columns on standard output, the first `left` of them left-aligned."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(header):
-        shown.add_column(title, justify="right" if index else "left", no_wrap=True)
+        shown.add_column(title, justify="left" if index < left else "right", no_wrap=True)
     for row in rows:
         shown.add_row(*map(_escape, row))
     console = Console(highlight=False)
