@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +19,13 @@ PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.to
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
     """The wheel of ebmctl, built from a copy: builds write into the sources' folder."""
-    left_out = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "runs", "docs", "plugins", "tests")
     source = tmp_path_factory.mktemp("core") / "ebmctl"
-    shutil.copytree(ROOT, source, ignore=left_out)
+    source.mkdir()
+    for path in ROOT.iterdir():  # what else is in the folder is of no use, and may be large
+        if path.name == "ebmctl":
+            shutil.copytree(path, source / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file() and path.suffix in (".toml", ".md", ""):
+            shutil.copy(path, source)
     return source
 
 
@@ -65,3 +72,40 @@ def test_all_plugins_together(core, tmp_path):
     result = json.loads(done.stdout)
     assert (result["conflicts"], done.stderr) == ([], "")
     assert len(result["plugins"]) == 1 + len(PLUGINS)
+
+
+BY_HAND = ("twine upload",)  # to a server
+BLOCK = re.compile(
+    r"^```(?:console\n|\{code-block\} (?:python|toml)\n:caption: (?P<file>\S+)\n\n)(?P<text>.*?)^```", re.M | re.S
+)
+
+
+@pytest.mark.slow
+def test_the_page_about_plugins(core, tmp_path):
+    """docs/plugins.md from its first command to its last; a block with a file's name is written to that file."""
+    page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    fresh = Fresh(tmp_path / "env")
+    fresh.install(core)
+    where, commands, files = tmp_path, 0, 0
+    for block in BLOCK.finditer(page):
+        if block["file"]:
+            path = where / block["file"]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(block["text"], encoding="utf-8")
+            files += 1
+            continue
+        for line in block["text"].splitlines():
+            command = line.removeprefix("$ ")
+            if command.startswith("cd "):
+                where = where / command.removeprefix("cd ")
+            elif not command.startswith(BY_HAND):
+                done = fresh.run(*shlex.split(command), where=where)
+                assert "broken" not in done.stdout + done.stderr
+                commands += 1
+    assert page.count("```{code-block}") == files > 5
+    assert commands > 8
+    config = json.loads((where / "runs" / "stripes" / "model" / "config.json").read_text())
+    assert config["plugins"][0]["package"] == "ebmctl-warm"
+    assert len(config["plugins"][0]["entries"]) == 5
+    (wheel,) = Path(where, "dist").iterdir()
+    assert "ebmctl_warm/recipes/stripes.toml" in zipfile.ZipFile(wheel).namelist()
