@@ -239,5 +239,6 @@ class _Taken:
 
 
 def in_a_line(error: BaseException) -> str:
-    """An exception as one line of text."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """An exception as one line of text that can be printed."""
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)

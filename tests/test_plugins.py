@@ -198,7 +198,7 @@ def test_entries_that_fail_when_they_are_used(site, only, monkeypatch):
     assert "can't be loaded" in problem
     assert "no dataclass" in problem
     status, out, _ = call("plugins")
-    assert (status, "broken" in out, "sampler fails" in out) == (0, True, True)
+    assert (status, "  broken: " in out, "  sampler  fails    raises\n" in out) == (0, True, True)
     monkeypatch.setenv("EBMCTL_STRICT_PLUGINS", "1")
     status, _, err = call("plugins")
     assert (status, err.startswith("error: the plugin late")) == (1, True)

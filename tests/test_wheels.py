@@ -24,7 +24,7 @@ def core(tmp_path_factory):
     for path in ROOT.iterdir():  # what else is in the folder is of no use, and may be large
         if path.name == "ebmctl":
             shutil.copytree(path, source / path.name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif path.is_file() and path.suffix in (".toml", ".md", ""):
+        elif path.is_file():
             shutil.copy(path, source)
     return source
 

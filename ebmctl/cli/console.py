@@ -97,11 +97,11 @@ def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """A result of several columns on standard output, the first `left` of them left-aligned."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A result of several columns on standard output, the first one left-aligned."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(header):
-        shown.add_column(title, justify="left" if index < left else "right", no_wrap=True)
+        shown.add_column(title, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         shown.add_row(*map(_escape, row))
     console = Console(highlight=False)

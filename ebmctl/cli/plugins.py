@@ -27,14 +27,18 @@ def show(context: typer.Context, as_json: bool = console.JSON, debug: bool = con
         if as_json:
             console.show({"plugins": described, "conflicts": conflicts}, as_json=True)
             return
-        rows = []
         for plugin in described:
-            heads = [(plugin["package"], plugin["version"])] + [("", "")] * len(plugin["entries"])
-            for head, entry in zip(heads, plugin["entries"], strict=False):
-                rows.append([*head, f"{entry['kind']} {entry['name']}", entry["about"]])
-            if plugin["problem"]:
-                rows.append([*heads[min(len(plugin["entries"]), 1)], "broken", plugin["problem"]])
-        console.table(["package", "version", "registers", "what it is"], rows, left=4)
+            _print(plugin)
+
+
+def _print(plugin: dict[str, Any]) -> None:
+    """A plugin as a paragraph: no column of a table is narrow enough for a terminal and wide enough for the names."""
+    typer.echo(f"{plugin['package']} {plugin['version']}")
+    widths = [max((len(entry[key]) for entry in plugin["entries"]), default=0) for key in ("kind", "name")]
+    for entry in plugin["entries"]:
+        typer.echo(f"  {entry['kind']:<{widths[0]}}  {entry['name']:<{widths[1]}}  {entry['about']}".rstrip())
+    if plugin["problem"]:
+        typer.echo(f"  broken: {plugin['problem']}")
 
 
 def _describe(plugin: Plugin) -> dict[str, Any]:

@@ -27,9 +27,11 @@ class ClassifierEnergy(EnergyNetwork):
         raise NotImplementedError
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Energies (B, 1): E(x, y) for labels (B, L), one-hot; E(x) without any."""
+        """Energies (B, 1): E(x, y) for labels (B, L), one-hot; E(x) without any, or where all of a label is 0."""
         logits = self.logits(x)
-        value = torch.logsumexp(logits, 1) if label is None else (logits * label).sum(1)
+        value = torch.logsumexp(logits, 1)
+        if label is not None:
+            value = torch.where(label.any(1), (logits * label).sum(1), value)
         return -value[:, None]
 
 

@@ -45,8 +45,14 @@ class JointEnergy(ContrastiveDivergence):
 
 
 def classification_loss(logits: Tensor, label: Tensor, weight: float) -> LossTerm:
-    """The weighted cross entropy of logits (B, L) and one-hot labels (B, L), with accuracy and calibration error."""
-    classes = label.argmax(1)
+    """The weighted cross entropy of logits (B, L) and one-hot labels (B, L), with accuracy and calibration error.
+
+    Images whose label is all 0 (`data.label_dropout`) take no part; the loss is 0 where that is every image.
+    """
+    known = label.any(1)
+    if not known.any():
+        return LossTerm("class", 0 * logits.sum(), {})
+    logits, classes = logits[known], label[known].argmax(1)
     loss = weight * F.cross_entropy(logits, classes)
     probabilities = logits.detach().softmax(1)
     logs = {

@@ -41,6 +41,17 @@ def test_energies_are_those_of_the_logits(network):
         assert torch.allclose((network(x) - joint).exp(), logits.softmax(1)[:, y], atol=1e-6)  # p(y|x)
 
 
+def test_a_label_of_zeros_is_that_of_all_images(network):
+    x = torch.rand(4, 1, 8, 8)
+    label = torch.eye(3)[[0, 1, 2, 0]] * torch.tensor([[1.0], [0.0], [1.0], [0.0]])
+    energy, logits = network(x, label), network.logits(x)
+    assert torch.allclose(energy[[1, 3]], network(x)[[1, 3]])
+    assert torch.allclose(energy[[0, 2]], -logits[[0, 2], [0, 2]])
+    term = classification_loss(logits, label, 1.0)
+    assert torch.allclose(term.loss, F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2])))
+    assert classification_loss(logits, 0 * label, 1.0).loss == 0
+
+
 def test_the_gradient_is_that_of_the_joint_likelihood(network):
     """Cross entropy plus E(x) is E(x, y): what the data's side of the objective sums to."""
     x, classes = torch.rand(6, 1, 8, 8), torch.tensor([0, 1, 2, 0, 1, 2])
