@@ -204,6 +204,17 @@ def test_entries_that_fail_when_they_are_used(site, only, monkeypatch):
     assert (status, err.startswith("error: the plugin late")) == (1, True)
 
 
+def test_a_factory_that_raises_fails_its_command_in_one_line(here, site, only):
+    write(site, "ebmctl-late", LATE)
+    only("late")
+    for name, status in (("fails", 1), ("missing", 1), ("options", 1), ("refuses", 2)):
+        found, out, err = call("train", "noise", "--recipe", "tiny.toml", "--set", f'sampler={{name="{name}"}}')
+        assert (found, out) == (status, "")
+        assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
+        assert "Traceback" not in err
+    assert call("train", "noise", "--recipe", "tiny.toml")[0] == 0
+
+
 def test_choosing(site, only, monkeypatch, caplog):
     for name in ("one", "two"):
         write(site, f"ebmctl-{name}", GOOD.format(name=name))
@@ -256,8 +267,16 @@ def test_a_model_names_the_plugins_that_it_was_trained_with(site, only, tmp_path
     only()
     with pytest.raises(EbmctlError, match=r"the sampler 'good' of ebmctl-good 1\.2, which is installed, but which EBM"):
         ebmctl.load(folder)
+    code = site / "ebmctl_good" / "__init__.py"
+    good = code.read_text()
+    code.write_text("import nothing_of_this_name")
+    del sys.modules["ebmctl_good"]
+    only("good")
+    with pytest.raises(EbmctlError, match=r"the 1\.2 that is installed does not give it: ModuleNotFoundError"):
+        ebmctl.load(folder)
+    code.write_text(good)
     (site / "ebmctl_good-1.2.dist-info" / "entry_points.txt").unlink()
-    forget()
+    only()
     with pytest.raises(EbmctlError, match=r"not installed: pip install ebmctl-good$"):
         ebmctl.load(folder)
     document["plugins"][0]["entries"] = ["dataset good-images"]

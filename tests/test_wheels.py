@@ -65,13 +65,20 @@ def test_a_new_plugin(core, tmp_path):
 
 @pytest.mark.slow
 def test_all_plugins_together(core, tmp_path):
-    """No two of them register the same name."""
+    """No two of them register the same name, and a usage error, for which they are loaded, imports no torch."""
     fresh = Fresh(tmp_path / "env")
     fresh.install(core, *(shutil.copytree(plugin, tmp_path / plugin.name) for plugin in PLUGINS))
     done = fresh.run("ebmctl", "plugins", "--json")
     result = json.loads(done.stdout)
     assert (result["conflicts"], done.stderr) == ([], "")
     assert len(result["plugins"]) == 1 + len(PLUGINS)
+    program = (
+        "import sys; from ebmctl.cli import app; from typer.testing import CliRunner; "
+        "done = CliRunner().invoke(app, ['train', 'digits', '--recipe', 'jem-digits', '--set', 'objective.stepz=1']); "
+        "print(done.stderr); sys.exit(3 if 'torch' in sys.modules else done.exit_code)"
+    )
+    done = fresh.run("python", "-c", program, check=False)
+    assert (done.returncode, "did you mean 'objective.steps'?" in done.stdout) == (2, True)
 
 
 BY_HAND = ("twine upload",)  # to a server
