@@ -12,6 +12,7 @@ import ebmctl
 from ebmctl import builtins, recipe, registry, schema, settings
 from ebmctl.core.config import FlowConfig, SampleConfig
 
+os.environ["EBMCTL_PLUGINS"] = ""  # what ships, whatever is installed here
 project = "ebmctl"
 author = copyright = "The ebmctl authors"
 version = release = ebmctl.__version__
@@ -68,7 +69,7 @@ def dataset_list() -> str:
 def help_text() -> str:
     """The help of the program and of each command."""
     blocks = []
-    for command in ([], ["train"], ["sample"], ["ood"], ["data", "prepare"]):
+    for command in ([], ["train"], ["sample"], ["ood"], ["data", "prepare"], ["plugins"], ["plugins", "new"]):
         shown = subprocess.run(
             [sys.executable, "-m", "ebmctl", *command, "--help"],
             capture_output=True,

@@ -12,13 +12,19 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ebmctl.core.compose import mixture, negate, product
-    from ebmctl.core.energy import Energy
+    from ebmctl.core.energy import Energy, EnergyNetwork
+    from ebmctl.core.langevin import Sampler
+    from ebmctl.core.objective import LossTerm, Objective
     from ebmctl.hookspecs import hookimpl
     from ebmctl.model import Model, load, sample
 
 _WHERE = {
     "Energy": "ebmctl.core.energy",
+    "EnergyNetwork": "ebmctl.core.energy",
+    "LossTerm": "ebmctl.core.objective",
     "Model": "ebmctl.model",
+    "Objective": "ebmctl.core.objective",
+    "Sampler": "ebmctl.core.langevin",
     "hookimpl": "ebmctl.hookspecs",
     "load": "ebmctl.model",
     "mixture": "ebmctl.core.compose",
@@ -26,10 +32,28 @@ _WHERE = {
     "product": "ebmctl.core.compose",
     "sample": "ebmctl.model",
 }
-__all__ = ["Energy", "Model", "__version__", "hookimpl", "load", "mixture", "negate", "product", "sample"]
+__all__ = [
+    "Energy",
+    "EnergyNetwork",
+    "LossTerm",
+    "Model",
+    "Objective",
+    "Sampler",
+    "__version__",
+    "hookimpl",
+    "load",
+    "mixture",
+    "negate",
+    "product",
+    "sample",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'ebmctl' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmctl.hookspecs import Register, hookimpl
+from ebmctl.hookspecs import Register, RegisterRecipes, hookimpl
 
 DATASETS: dict[str, tuple[str, str]] = {
     "digits": ("ebmctl.data.digits:make", "1,797 handwritten digits that scikit-learn ships"),
@@ -93,4 +93,10 @@ def register_augmentations(register: Register) -> None:
 def register_datasets(register: Register) -> None:
     """The known datasets."""
     for name, (factory, about) in DATASETS.items():
-        register(name, factory, about)
+        register(name, factory, about, shape=NATIVE.get(name))
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipes) -> None:
+    """The paper's experiments, and what runs on a laptop."""
+    register("ebmctl:recipes")

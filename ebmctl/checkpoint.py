@@ -40,7 +40,7 @@ class ModelConfig:
 
 def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
     """The energy network that a recipe names, with random weights."""
-    network = registry.find("architecture", part.name).load()(part.options, channels, labels)
+    network = registry.find("architecture", part.name).make(part.options, channels, labels)
     if not isinstance(network, EnergyNetwork):
         raise EbmctlError(f"the architecture '{part.name}' gave no EnergyNetwork")
     return network
@@ -58,6 +58,7 @@ def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
         "dataset": data["name"],
         "sampling": {key: recipe[key] for key in ("flow", "sampling", "sampler", "augment")},
         "recipe": recipe,
+        "plugins": registry.needed(config.recipe.parts),
         "provenance": dict(config.provenance),
     }
     with atomic_folder(folder) as temporary:
@@ -73,12 +74,13 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     if document.get("format") != FORMAT:
         raise EbmctlError(f"{path} has format {document.get('format')!r}; this version of ebmctl reads {FORMAT}")
     try:
+        registry.check_needed(document.get("plugins", []))
         config = ModelConfig(
             recipe=from_mapping({**document["recipe"], "network": document["architecture"], **document["sampling"]}),
             labels=tuple(str(name) for name in document["labels"]),
             provenance=dict(document["provenance"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EbmctlError(f"{path} is not a model's configuration: {error!r} is missing or wrong") from error
     except UsageError as error:
         raise EbmctlError(f"{path}: {error}") from error

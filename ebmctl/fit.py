@@ -17,6 +17,7 @@ from ebmctl import registry
 from ebmctl.checkpoint import build_network, seeded
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
+from ebmctl.core.langevin import Reporting
 from ebmctl.core.objective import Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
@@ -43,7 +44,7 @@ def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDa
     """The images that a recipe names."""
     data = recipe.data
     request = DataRequest(split, root or default_root(), data.size, data.channels)
-    return open_dataset(data.name, request, lambda name: registry.find("dataset", name).load())
+    return open_dataset(data.name, request, lambda name: registry.find("dataset", name).make)
 
 
 class Trainer:
@@ -96,16 +97,13 @@ class Trainer:
     def _objectives(self) -> list[Objective]:
         """The objective of each phase, all made at once: what a later one lacks is said before the run."""
         recipe = self.recipe
-        sampler = registry.find("sampler", recipe.sampler.name).load()(recipe.sampler.options, self.generator)
-        transition = registry.find("augmentation", recipe.augment.name).load()(recipe.augment.options, self.generator)
+        self.sampler = registry.find("sampler", recipe.sampler.name).make(recipe.sampler.options, self.generator)
+        transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, self.generator)
         shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
         made: list[Objective] = []
         for phase in recipe.schedule:
-            factory = registry.find("objective", phase.objective.name).load()
-            try:
-                made.append(factory(phase.objective.options, shape, sampler, transition))
-            except ValueError as error:
-                raise UsageError(str(error)) from error
+            entry = registry.find("objective", phase.objective.name)
+            made.append(entry.make(phase.objective.options, shape, self.sampler, transition))
             if made[-1].needs_labels and not self.labels:
                 raise UsageError(f"the objective '{phase.objective.name}' needs labels: give --label")
         return made
@@ -164,6 +162,8 @@ class Trainer:
             values["energy_difference"] = values["energy_data"] - values["energy_samples"]
         for group, parts in gradients.items():
             values[f"gradient_{group}"] = float(nn.utils.get_total_norm(parts))
+        if isinstance(self.sampler, Reporting):
+            values |= {f"sampler_{name}": value for name, value in self.sampler.report().items()}
         values["gradient"] = self._update(self.average(gradients))
         self.step += 1
         update_ema(self.ema.parameters(), self.network.parameters(), self.settings.ema, self.step)

@@ -1,4 +1,4 @@
-"""The five hooks through which packages extend ebmctl; what ships is registered through them too.
+"""The hooks through which packages extend ebmctl; what ships is registered through them too.
 
 A package names its module under the entry-point group `ebmctl`, and that module implements the hooks it needs:
 
@@ -6,7 +6,10 @@ A package names its module under the entry-point group `ebmctl`, and that module
 
     @hookimpl
     def register_samplers(register):
-        register("mala", "ebmctl_mcmc:Mala", "Metropolis-adjusted Langevin", options="ebmctl_mcmc:MalaConfig")
+        register("mala", "ebmctl_mcmc.samplers:Mala", "Metropolis-adjusted", options="ebmctl_mcmc.config:MalaConfig")
+
+The module is imported whenever a name is looked up, so it imports nothing heavy: import strings are followed only when
+their entry is used.
 """
 
 from __future__ import annotations
@@ -23,13 +26,27 @@ hookimpl = pluggy.HookimplMarker("ebmctl")
 class Register(Protocol):
     """Registers a factory, or its import string `module:name`, under a name with a one-line description.
 
-    `options` is the frozen dataclass of the factory's settings, or its import string.
+    `options` is the frozen dataclass of the factory's settings, or its import string. A factory and its options raise
+    ValueError for settings that do not go. `shape` is the (size, channels) that a dataset has of itself.
     """
 
     def __call__(
-        self, name: str, factory: str | Callable[..., Any], about: str, *, options: str | type | None = None
+        self,
+        name: str,
+        factory: str | Callable[..., Any],
+        about: str,
+        *,
+        options: str | type | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> None:
         """Register one entry."""
+
+
+class RegisterRecipes(Protocol):
+    """Registers every `*.toml` of a folder `package:folder` as a recipe, under the file's name."""
+
+    def __call__(self, folder: str) -> None:
+        """Register the recipes of one folder; each has its one-line description under the key `about`."""
 
 
 @hookspec
@@ -55,3 +72,8 @@ def register_augmentations(register: Register) -> None:
 @hookspec
 def register_datasets(register: Register) -> None:
     """Datasets: `factory(request)` -> an `ImageDataset`."""
+
+
+@hookspec
+def register_recipes(register: RegisterRecipes) -> None:
+    """Recipes: TOML files in a folder of the package."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from ebmctl import registry, settings
 from ebmctl.checkpoint import ModelConfig, load_model, seeded
 from ebmctl.core.energy import Conditioned, Energy, EnergyNetwork, frozen
 from ebmctl.core.flow import flow, gaussian_noise
+from ebmctl.core.langevin import Reporting, Sampler
 from ebmctl.core.sampling import chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
@@ -24,7 +26,10 @@ FLOW_FRAMES = 20  # of a flow that are shown
 
 @dataclass(frozen=True)
 class Model:
-    """An energy network with what its folder says of it."""
+    """An energy network with what its folder says of it: p(x) is proportional to exp(-E(x)) (Equation 1).
+
+    Called as a function it gives the energy (B,) with gradients, like `given()`; so `product(a, b)` takes models.
+    """
 
     config: ModelConfig
     network: EnergyNetwork
@@ -46,7 +51,10 @@ class Model:
 
     @torch.no_grad()
     def energy(self, x: Tensor, label: str | None = None) -> Tensor:
-        """Energies (B,) of images (B, C, H, W) in [0, 1]; low for what looks like the data."""
+        """Energies (B,) of images (B, C, H, W) in [0, 1]; low for what looks like the data.
+
+        Raises UsageError for images of another shape, and for a label that the model does not know.
+        """
         return self.terms(x, label).sum(1)
 
     @torch.no_grad()
@@ -59,6 +67,10 @@ class Model:
             raise UsageError(f"this model's images have the shape (B, {', '.join(map(str, self.shape))})")
         return Conditioned(self.network, self.one_hot(label, len(x), x.device)).terms(x)
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """The energy (B,) of images (B, C, H, W) in [0, 1], as a function that gradients go through."""
+        return self.given()(x)
+
     def given(self, label: str | None = None) -> Energy:
         """The energy with its label bound, as a function that gradients go through: what `product` and others take."""
 
@@ -68,11 +80,16 @@ class Model:
         return energy
 
     def one_hot(self, label: str | None, count: int, device: torch.device) -> Tensor | None:
-        """`count` labels (count, L), or None for an unconditional model."""
+        """`count` labels (count, L), or None for an energy without one.
+
+        Raises UsageError for a label that the model does not know, or for none where it needs one.
+        """
         names = self.config.labels
         if not names:
             if label is not None:
                 raise UsageError("this model is unconditional; it takes no label")
+            return None
+        if label is None and self.network.label_optional:
             return None
         if label is None:
             raise UsageError(f"this model is conditional; give one of its labels: {', '.join(names)}")
@@ -99,13 +116,19 @@ def sample(
     steps: int | None = None,
     final_steps: int | None = None,
     sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """Draw n images (n, C, H, W) in [0, 1] with the sampling recipe that travels with the weights.
 
-    That is the flow from noise, or Algorithm 2, or the one after the other; each number of steps can be changed.
+    That is the flow from noise, or Algorithm 2 with Langevin steps x <- x - step_size * grad E(x) + noise * N(0, 1)
+    (Equation 3), or the one after the other; each number of steps can be changed. `sampler` names another sampler,
+    a plugin's too, and `sampler_options` its settings. The same seed gives the same images.
+
+    Raises UsageError for n under 1, and for a label, a sampler or a setting that is not known.
     """
     changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-    *_, last = sample_chain(model, n, seed, label=label, changes=changes, sampler=sampler)
+    how: dict[str, Any] = {"sampler": sampler, "sampler_options": sampler_options}
+    *_, last = sample_chain(model, n, seed, label=label, changes=changes, **how)
     return last
 
 
@@ -117,18 +140,23 @@ def sample_chain(
     label: str | None = None,
     changes: dict[str, int | None] | None = None,
     sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
+    report: dict[str, float] | None = None,
 ) -> Iterator[Tensor]:
-    """The chains of `sample`: (n, C, H, W) in [0, 1] from their noise on, some on the flow, one after each round."""
+    """The chains of `sample`: (n, C, H, W) in [0, 1] from their noise on, some on the flow, one after each round.
+
+    `report` is given what the sampler reports of its steps at the end (see `core.langevin.Reporting`).
+    """
     if n < 1:
         raise UsageError(f"the number of samples is at least 1, not {n}")
     recipe = _changed(model.recipe, changes or {})
     device = next(model.network.parameters()).device
     generator = seeded(seed, device)
     entry = registry.find("sampler", sampler or recipe.sampler.name)
-    own = entry.name == recipe.sampler.name
-    options = recipe.sampler.options if own else settings.build(entry.load_options(), {}, "sampler")
-    kernel = entry.load()(options, generator)
-    transition = registry.find("augmentation", recipe.augment.name).load()(recipe.augment.options, generator)
+    own = settings.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
+    options: Any = settings.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
+    kernel: Sampler = entry.make(options, generator)
+    transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, generator)
     energy = Conditioned(frozen(model.network), model.one_hot(label, n, device))
     x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, model.shape, generator)
     yield x.clamp(0, 1)
@@ -138,6 +166,8 @@ def sample_chain(
         if step in shown:
             yield x.clamp(0, 1)
     yield from chain(energy, x.clamp(0, 1), kernel, transition, recipe.sampling)
+    if report is not None and isinstance(kernel, Reporting):
+        report |= kernel.report()
 
 
 def _changed(recipe: Recipe, changes: dict[str, int | None]) -> Recipe:

@@ -99,18 +99,16 @@ def _example(section: str) -> str:
 
 
 def bundled() -> list[str]:
-    """The names of the recipes that ship."""
-    folder = resources.files("ebmctl") / "recipes"
-    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+    """The names of the recipes that ship with ebmctl and with plugins."""
+    return sorted(registry.entries("recipe"))
 
 
 def read(name: str) -> dict[str, Any]:
-    """The plain values of a recipe: a bundled one by its name, or a file by its path."""
+    """The plain values of a recipe: one that ships by its name, or a file by its path."""
     if name.endswith(".toml") or "/" in name or os.sep in name:
         return settings.read_toml(Path(name).expanduser())
-    if name not in bundled():
-        raise unknown("recipe", name, bundled())
-    with resources.as_file(resources.files("ebmctl") / "recipes" / f"{name}.toml") as path:
+    package, _, inside = str(registry.find("recipe", name).factory).partition(":")
+    with resources.as_file(resources.files(package) / inside) as path:
         return settings.read_toml(path)
 
 

@@ -1,93 +1,82 @@
-"""Names to factories: the plugin manager, and look-up of what is registered."""
+"""Look-up by name of what is registered: by ebmctl itself (`builtins`), and by plugins."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
-from ebmctl import builtins, hookspecs
-from ebmctl.errors import UsageError, unknown
-
-KINDS = {
-    "architecture": "register_architectures",
-    "objective": "register_objectives",
-    "sampler": "register_samplers",
-    "augmentation": "register_augmentations",
-    "dataset": "register_datasets",
-}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Something registered: a factory (or its import string), a line about it, and the dataclass of its options."""
-
-    name: str
-    factory: str | Callable[..., Any]
-    about: str
-    options: str | type | None = None
-
-    def load(self) -> Callable[..., Any]:
-        """The factory itself."""
-        return load_object(self.factory)  # type: ignore[no-any-return]  # a factory by the hook's contract
-
-    def load_options(self) -> type:
-        """The dataclass of the options."""
-        return load_object(self.options or "ebmctl.registry:NoOptions")  # type: ignore[no-any-return]  # by the hook's contract
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """The options of a factory that has none."""
-
-
-def load_object(target: Any) -> Any:
-    """What an import string `module:name` names; anything else is returned as it is."""
-    if not isinstance(target, str):
-        return target
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-@functools.cache
-def manager() -> pluggy.PluginManager:
-    """The plugin manager, with what ships and what installed packages add (entry-point group `ebmctl`)."""
-    plugins = pluggy.PluginManager("ebmctl")
-    plugins.add_hookspecs(hookspecs)
-    plugins.register(builtins, "ebmctl")
-    plugins.load_setuptools_entrypoints("ebmctl")
-    return plugins
+from ebmctl import plugins
+from ebmctl.errors import EbmctlError, unknown
+from ebmctl.plugins import Entry
 
 
 @functools.cache
 def entries(kind: str) -> dict[str, Entry]:
-    """All entries of a kind (see KINDS) by name."""
+    """All entries of a kind (see `plugins.HOOKS`) by name; of those with one name the first."""
     found: dict[str, Entry] = {}
-
-    def register(
-        name: str, factory: str | Callable[..., Any], about: str, *, options: str | type | None = None
-    ) -> None:
-        if name in found:
-            raise UsageError(f"two plugins register the {kind} '{name}'")
-        found[name] = Entry(name, factory, about, options)
-
-    getattr(manager().hook, KINDS[kind])(register=register)
+    for plugin in plugins.installed():
+        for entry in plugin.entries:
+            if entry.kind == kind:
+                found.setdefault(entry.name, entry)
     return found
 
 
 def find(kind: str, name: str) -> Entry:
-    """The entry of that name; raises UsageError with the nearest known name."""
+    """The entry of that name.
+
+    Raises UsageError with the nearest known name, and EbmctlError where two packages register that one.
+    """
     known = entries(kind)
     if name not in known:
         raise unknown(kind, name, known)
-    return known[name]
+    same = [entry for p in plugins.installed() for entry in p.entries if (entry.kind, entry.name) == (kind, name)]
+    if len(same) > 1:
+        raise EbmctlError(plugins.conflict(same))
+    return same[0]
+
+
+def needed(parts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The plugins that register these (kind, name), as a model's `config.json` names them; without ebmctl itself."""
+    found: dict[str, dict[str, Any]] = {}
+    for kind, name in dict.fromkeys(parts):
+        entry = entries(kind).get(name)
+        if entry is not None and entry.package != plugins.OWN:
+            plugin = {"package": entry.package, "version": entry.version, "entries": []}
+            found.setdefault(entry.package, plugin)["entries"].append(f"{kind} {name}")
+    return list(found.values())
+
+
+def check_needed(listed: Sequence[Mapping[str, Any]]) -> None:
+    """Raise EbmctlError where what `needed` once gave is not here now, with the package to install.
+
+    A dataset is not asked for: a model can be used without it. Raises KeyError, TypeError or ValueError where `listed`
+    is not what `needed` gives.
+    """
+    for plugin in listed:
+        package, version = str(plugin["package"]), str(plugin["version"])
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package):  # the error tells people to install it
+            raise ValueError(f"plugins.package {package!r}")
+        for text in plugin["entries"]:
+            kind, _, name = str(text).partition(" ")
+            if kind in plugins.HOOKS and kind != "dataset" and name not in entries(kind):
+                raise EbmctlError(_how_to_get(package, version, f"{kind} '{name}'"))
+
+
+def _how_to_get(package: str, version: str, entry: str) -> str:
+    same = [p for p in plugins.installed() if plugins.canonical(p.package) == plugins.canonical(package)]
+    made = f"the model was trained with the {entry} of {package} {version}"
+    if same:
+        return (
+            f"{made}; the {same[0].version} that is installed does not give it: {same[0].problem or 'see its changes'}"
+        )
+    if plugins.is_installed(package):
+        return f"{made}, which is installed, but which EBMCTL_PLUGINS leaves out"
+    return f"{made}, which is not installed: pip install {package}"
 
 
 def find_dataset(name: str) -> None:
@@ -104,4 +93,5 @@ def native_shape(dataset: str) -> tuple[int, int]:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
             index = json.loads(Path(dataset.removeprefix("shards:"), "index.json").expanduser().read_text("utf-8"))
             return int(index["shape"][1]), int(index["shape"][0])
-    return builtins.NATIVE.get(dataset, (32, 3))
+    entry = entries("dataset").get(dataset)
+    return (entry.shape if entry else None) or (32, 3)

@@ -168,6 +168,17 @@ class Recipe:
         """The phases, one or more."""
         return self.phases or (Phase(1.0, self.objective, self.optimizer),)
 
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """What the recipe names in the registry, as (kind, name)."""
+        return [
+            ("architecture", self.network.name),
+            ("sampler", self.sampler.name),
+            ("augmentation", self.augment.name),
+            *(("objective", objective.name) for objective in (self.objective, *(p.objective for p in self.phases))),
+            ("dataset", self.data.name),
+        ]
+
     def phase_at(self, progress: float) -> tuple[int, float]:
         """Which phase a share of the run, in [0, 1), falls into, and how much of that phase is then done."""
         start = 0.0

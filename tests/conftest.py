@@ -9,6 +9,7 @@ import pytest
 import torch
 
 os.environ.pop("EBMCTL_SET", None)
+os.environ["EBMCTL_PLUGINS"] = ""  # what else is installed here is not under test
 torch.set_num_threads(1)  # tests run in parallel
 
 

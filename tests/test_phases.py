@@ -159,7 +159,7 @@ def test_an_objective_that_needs_labels(monkeypatch):
             pass
 
     real = registry.find
-    needy = Entry("needy", Needy, "")
+    needy = Entry("objective", "needy", Needy, "", "ebmctl-needy", "1.0")
     monkeypatch.setattr(registry, "find", lambda kind, name: needy if name == "needy" else real(kind, name))
     change = 'phases=[{share=0.5}, {share=0.5, objective={name="needy"}}]'
     with pytest.raises(UsageError, match="the objective 'needy' needs labels: give --label"):

@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ebmctl import __version__
-from ebmctl.cli import data, ood, sample, train
+from ebmctl.cli import data, ood, plugins, sample, train
 
 app = typer.Typer(
     name="ebmctl",
@@ -21,6 +21,7 @@ app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("ood")(ood.ood)
 app.add_typer(data.app, name="data")
+app.add_typer(plugins.app, name="plugins")
 
 
 def _version(wanted: bool) -> None:

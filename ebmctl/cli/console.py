@@ -15,7 +15,6 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
@@ -30,14 +29,17 @@ def messages() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+class _Lines(logging.Handler):
+    """Says what is logged, one line each: Rich's own handler breaks lines at the terminal's width."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 @contextlib.contextmanager
 def guard(debug: bool) -> Iterator[None]:
     """Turn errors into one line on standard error and the right exit status."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(message)s",
-        handlers=[RichHandler(console=messages(), show_time=False, show_path=False, show_level=False)],
-    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         yield

@@ -43,7 +43,7 @@ def prepare(
         request = DataRequest(
             "test" if split == "test" else "train", data_dir or default_root(), wanted.size, wanted.channels
         )
-        dataset = open_dataset(source, request, lambda name: registry.find("dataset", name).load())
+        dataset = open_dataset(source, request, lambda name: registry.find("dataset", name).make)
         written = 0
         shape = (wanted.channels, wanted.size, wanted.size)
         for written in write_shards(dataset, f"{source} ({split})", out, shape):

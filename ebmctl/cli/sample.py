@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from ebmctl import settings
 from ebmctl.cli import console
 from ebmctl.errors import UsageError
 
@@ -19,6 +21,7 @@ def sample(
     steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
     final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
     sampler: str | None = typer.Option(None, help="Another sampler.", metavar="NAME"),
+    assignments: list[str] = typer.Option([], "--set", help="Change a key of the sampler.", metavar="KEY=VALUE"),
     label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
     chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
     seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
@@ -31,6 +34,7 @@ def sample(
         from ebmctl.zoo import find_model
 
         find_model(model)
+        options = sampler_options(assignments)
         for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
             if path is not None and path.suffix.lower() not in known:
                 raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
@@ -42,8 +46,9 @@ def sample(
 
         loaded = load(model)
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        frames = []
-        for frame in sample_chain(loaded, n, seed, label=label, changes=changes, sampler=sampler):
+        frames, report = [], dict[str, float]()
+        how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
+        for frame in sample_chain(loaded, n, seed, label=label, **how):
             frames.append(frame) if chain else frames.__setitem__(slice(None), [frame])
         energies = loaded.energy(frames[-1], label)
         save_grid(out, frames[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
@@ -53,4 +58,13 @@ def sample(
         result = {"output": str(out), "n": n, "seed": seed, "energies": [round(e, 6) for e in energies.tolist()]}
         if not as_json:
             result["energies"] = f"{energies.mean():.4f} on average, {energies.min():.4f} to {energies.max():.4f}"
-        console.show(result, as_json)
+        console.show(result | report, as_json)
+
+
+def sampler_options(assignments: list[str]) -> dict[str, Any]:
+    """The sampler's keys that `--set key=value` (or `sampler.key=value`, as in a recipe) changes."""
+    options = {}
+    for text in assignments:
+        path, value = settings.parse_assignment(text.strip().removeprefix("sampler."))
+        options[".".join(path)] = value
+    return options

@@ -17,7 +17,12 @@ class Energy(Protocol):
 
 
 class EnergyNetwork(nn.Module):
-    """What an architecture is: a torch module whose energy is the sum of its `terms`."""
+    """What an architecture is: a torch module whose energy is the sum of its `terms`.
+
+    `label_optional` says of a conditional one that without a label it gives the energy of images of any label.
+    """
+
+    label_optional = False
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S), one for each scale, of images (B, C, H, W) in [0, 1] and labels (B, L)."""

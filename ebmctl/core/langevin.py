@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +23,14 @@ class Sampler(Protocol):
 
     def step(self, energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
         """One step from images (B, C, H, W) in [0, 1] to images of the same shape and range."""
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """What a sampler may have besides: figures of its steps, which `ebmctl sample` shows and a run logs."""
+
+    def report(self) -> dict[str, float]:
+        """Figures by name, such as the rate of acceptance, of the steps since this was last asked."""
 
 
 class Langevin:

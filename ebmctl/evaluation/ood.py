@@ -86,7 +86,7 @@ class Detector:
     def _open(self, name: str, split: Split) -> ImageDataset:
         channels, size, _ = self.model.shape
         request = DataRequest(split, self.settings.root, size, channels)
-        return open_dataset(name, request, lambda n: registry.find("dataset", n).load())
+        return open_dataset(name, request, lambda n: registry.find("dataset", n).make)
 
     def _score(self, name: str) -> scores.Score:
         simple = {"energy": scores.energy, "gradient": scores.gradient}

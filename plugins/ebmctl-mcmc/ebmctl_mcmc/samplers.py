@@ -1,0 +1,90 @@
+"""Samplers that leave p(x) proportional to exp(-E(x) / T) as it is, whatever their step size.
+
+Both follow Hamiltonian dynamics of H(x, v) = E(x) / T + |v|^2 / 2 from fresh velocities and accept the end with
+probability min(1, exp(H_start - H_end)) (Neal 2011). MALA (Roberts and Tweedie 1996) is the case of one leapfrog step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ebmctl.core.energy import Energy, energy_gradient
+from ebmctl_mcmc.config import HmcConfig, MalaConfig
+
+
+class Hmc:
+    """Hamiltonian Monte Carlo; a step is one trajectory with its acceptance.
+
+    Bounded images are reflected at the walls of [0, 1]: free motion in a box keeps volume and can be reversed, so that
+    the result is exact there too. Differentiable: with `create_graph` an accepted image depends on the energy's
+    parameters through the gradients of its trajectory, as the KL loss needs; the acceptance itself carries none.
+    """
+
+    differentiable = True
+
+    def __init__(self, config: HmcConfig, generator: torch.Generator) -> None:
+        self.config, self.generator = config, generator
+        self.accepted, self.proposed = 0.0, 0
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of accepted steps since the last `report`, in [0, 1]; None before the first one."""
+        return self.accepted / self.proposed if self.proposed else None
+
+    def report(self) -> dict[str, float]:
+        """The acceptance of the steps since this was last asked; nothing where there were none."""
+        rate = self.acceptance
+        self.accepted, self.proposed = 0.0, 0
+        return {} if rate is None else {"acceptance": rate}
+
+    def step(self, energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
+        """One step from images (B, C, H, W) to images of that shape; each is accepted or not by itself."""
+        if self.config.bounded:
+            x = x.clamp(0, 1)
+        velocity = torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
+        end, end_velocity = self.trajectory(energy, x, velocity, create_graph)
+        with torch.no_grad():
+            change = self._hamiltonian(energy, end, end_velocity) - self._hamiltonian(energy, x, velocity)  # (B,)
+            uniform = torch.rand(len(x), generator=self.generator, device=x.device, dtype=change.dtype)
+            taken = uniform.log() < -change  # false for an energy that is not a number
+        self.accepted += float(taken.sum())
+        self.proposed += len(taken)
+        return torch.where(taken[:, None, None, None], end, x)
+
+    def trajectory(
+        self, energy: Energy, x: Tensor, velocity: Tensor, create_graph: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Leapfrog steps from images and velocities (B, C, H, W); backwards it leads to where it came from."""
+        time, half = self.config.step_size, self.config.step_size / (2 * self.config.temperature)
+        velocity = velocity - half * energy_gradient(energy, x, create_graph=create_graph)
+        for index in range(self.config.leapfrog):
+            x = x + time * velocity
+            if self.config.bounded:
+                x, velocity = reflect(x, velocity)
+            last = index + 1 == self.config.leapfrog
+            gradient = energy_gradient(energy, x, create_graph=create_graph and not last)  # x no more depends on it
+            velocity = velocity - (half if last else 2 * half) * gradient
+        return x, velocity
+
+    def _hamiltonian(self, energy: Energy, x: Tensor, velocity: Tensor) -> Tensor:
+        return energy(x) / self.config.temperature + velocity.flatten(1).square().sum(1) / 2
+
+
+class Mala(Hmc):
+    """x' = x - step_size * grad E(x) + sqrt(2 step_size T) * N(0, 1), accepted by Metropolis and Hastings' rule.
+
+    That is one leapfrog step of the time sqrt(2 step_size T), in units where velocities are
+    N(0, 1).
+    """
+
+    def __init__(self, config: MalaConfig, generator: torch.Generator) -> None:
+        time = (2 * config.step_size * config.temperature) ** 0.5
+        super().__init__(HmcConfig(time, 1, config.temperature, config.bounded), generator)
+
+
+def reflect(x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring images that left [0, 1] back as mirrors at 0 and 1 would, velocities turned with each reflection."""
+    folded = x.remainder(2)  # mirrors at both ends have a period of 2
+    turned = folded > 1
+    return torch.where(turned, 2 - folded, folded), torch.where(turned, -velocity, velocity)

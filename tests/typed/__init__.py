@@ -1,0 +1,1 @@
+"""What mypy checks, strictly, as it checks a user's program."""
