@@ -43,7 +43,7 @@ def main() -> None:
         **({"aliases": options.alias} if options.alias else {}),
         **({"family": options.family, "concept": options.concept} if options.concept else {}),
     }
-    print(settings.dump_toml({"models": {f'"{options.name}"': entry}}))
+    print(f'[models."{options.name}"]\n{settings.dump_toml(entry)}')
 
 
 if __name__ == "__main__":

@@ -147,18 +147,34 @@ def sample_chain(
 
     `report` is given what the sampler reports of its steps at the end (see `core.langevin.Reporting`).
     """
+    device = next(model.network.parameters()).device
+    energy = Conditioned(frozen(model.network), model.one_hot(label, max(n, 0), device))
+    how: dict[str, Any] = {"sampler": sampler, "sampler_options": sampler_options, "report": report}
+    yield from draw_chain(energy, model.recipe, n, seeded(seed, device), changes=changes, **how)
+
+
+def draw_chain(
+    energy: Energy,
+    recipe: Recipe,
+    n: int,
+    generator: torch.Generator,
+    *,
+    changes: dict[str, int | None] | None = None,
+    sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
+    report: dict[str, float] | None = None,
+) -> Iterator[Tensor]:
+    """The chains of any energy by a recipe, (n, C, H, W) in [0, 1]; see `sample_chain`."""
     if n < 1:
         raise UsageError(f"the number of samples is at least 1, not {n}")
-    recipe = _changed(model.recipe, changes or {})
-    device = next(model.network.parameters()).device
-    generator = seeded(seed, device)
+    recipe = _changed(recipe, changes or {})
+    shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
     entry = registry.find("sampler", sampler or recipe.sampler.name)
     own = settings.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
     options: Any = settings.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
     kernel: Sampler = entry.make(options, generator)
     transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, generator)
-    energy = Conditioned(frozen(model.network), model.one_hot(label, n, device))
-    x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, model.shape, generator)
+    x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, shape, generator)
     yield x.clamp(0, 1)
     shown = {round(recipe.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)}
     for step, moved in enumerate(flow(energy, x, recipe.flow, generator), start=1):

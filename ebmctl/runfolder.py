@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import time
@@ -45,6 +46,7 @@ def snapshot(trainer: Trainer, seconds: float, difference: float | None, best: b
     provenance = {
         "ebmctl": __version__,
         "torch": torch.__version__,
+        "python": platform.python_version(),
         "steps": trainer.step,
         "seconds": round(seconds, 1),
         "energy_difference": difference,

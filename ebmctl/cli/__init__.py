@@ -7,11 +7,11 @@ import sys
 import typer
 
 from ebmctl import __version__
-from ebmctl.cli import data, ood, plugins, sample, train
+from ebmctl.cli import compose, data, ood, plugins, sample, train
 
 app = typer.Typer(
     name="ebmctl",
-    help="Train energy-based models on images, sample from them, and find outliers.",
+    help="Train energy-based models on images, sample from them, compose them, and find outliers.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
+app.command("compose")(compose.compose)
 app.command("ood")(ood.ood)
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")

@@ -53,8 +53,12 @@ class Mixture:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        energies = torch.stack([energy(x) for energy in self.energies])  # (K, B)
-        return -self.temperature * torch.logsumexp(-energies / self.temperature, 0)
+        return mixed(torch.stack([energy(x) for energy in self.energies]), self.temperature)
+
+
+def mixed(energies: Tensor, temperature: float) -> Tensor:
+    """-T log sum_i exp(-E_i / T) of energies (K, B), as (B,)."""
+    return -temperature * torch.logsumexp(-energies / temperature, 0)
 
 
 def product(*energies: Energy, weights: Sequence[float] | None = None, shared: Energy | None = None) -> Energy:

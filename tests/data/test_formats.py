@@ -173,7 +173,7 @@ def test_a_set_that_is_not_there_is_one_line(tmp_path, monkeypatch, name):
     monkeypatch.setattr(idx, "DEBIAN", tmp_path / "none")
     with pytest.raises(EbmctlError) as caught:
         load(name, tmp_path)
-    assert str(caught.value).startswith(name.removesuffix("-interp"))  # made of cifar10
+    assert str(caught.value).startswith(name.removesuffix("-interp").removesuffix("-top-left"))  # made of cifar10
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,0 +1,133 @@
+"""`ebmctl compose`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ebmctl import expression as expressions
+from ebmctl.cli import console
+from ebmctl.cli.sample import sampler_options
+from ebmctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ebmctl.composition import Composition
+
+
+def compose(
+    terms: list[str] = typer.Argument(..., help="Concepts, joined by AND: name, not:name, 'a|b', 2*name, name=value."),
+    out: Path = typer.Option(Path("composed.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
+    n: int = typer.Option(16, "-n", help="How many images.", metavar="N"),
+    family: str | None = typer.Option(None, help="Which set of concepts.", metavar="faces|objects|celebahq"),
+    own: list[str] = typer.Option([], "--model", help="A concept of your own; may be repeated.", metavar="NAME=MODEL"),
+    shared: bool = typer.Option(True, help="Count what concepts share once; or add whole energies, as the paper."),
+    strength: float | None = typer.Option(None, help="Weight of all that concepts say.", metavar="W"),
+    or_temperature: float | None = typer.Option(None, help="Temperature of OR.", metavar="T"),
+    not_weight: float | None = typer.Option(None, help="Weight of NOT.", metavar="W"),
+    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
+    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
+    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
+    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
+    sampler: str | None = typer.Option(None, help="Another sampler.", metavar="NAME"),
+    assignments: list[str] = typer.Option([], "--set", help="Change a key of the sampler.", metavar="KEY=VALUE"),
+    chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
+    check: bool = typer.Option(False, "--check", help="Let an independent classifier find the concepts again."),
+    seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Combine concepts that were trained apart, when an image is made."""
+    with console.guard(debug):
+        expression = expressions.parse_terms(terms)
+        models = dict(map(_named_model, own))
+        if n < 1:
+            raise UsageError(f"the number of images is at least 1, not {n}")
+        options = sampler_options(assignments)
+        from ebmctl.files import check_writable
+
+        for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
+            if path is not None and path.suffix.lower() not in known:
+                raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
+            if path is not None:
+                check_writable(path)
+
+        from ebmctl.composition import PLAIN, Algebra, Composition, replaced, vocabulary
+
+        given = {"strength": strength, "or_temperature": or_temperature, "not_weight": not_weight}
+        algebra = replaced(Algebra() if shared else PLAIN, given)
+        words = vocabulary(family, models, [concept.name for concept in expressions.concepts(expression)])
+        composed = Composition(expression, words, algebra)
+        for line in composed.remarks():
+            console.say(line)
+        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
+        report: dict[str, float] = {}
+        how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
+        _draw_and_show(composed, n, seed, how, out, chain, check, as_json)
+
+
+def _named_model(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise UsageError(f"--model takes NAME=MODEL, such as smiling=runs/00003-faces, not '{text}'")
+    return name, Path(path)
+
+
+def _draw_and_show(
+    composed: Composition,
+    n: int,
+    seed: int,
+    how: dict[str, Any],
+    out: Path,
+    chain: Path | None,
+    check: bool,
+    as_json: bool,
+) -> None:
+    from ebmctl.evaluation.composition import check_samples
+    from ebmctl.images import save_gif, save_grid
+
+    began = time.monotonic()
+    frames = _frames(composed.chains(n, seed, **how), keep=chain is not None)
+    result: dict[str, Any] = {"expression": str(composed.expression), **composed.described(), "seed": seed, "n": n}
+    text = {key: str(value) for key, value in result.items()}
+    save_grid(out, frames[-1], {**text, "software": "ebmctl"})
+    if chain:
+        save_gif(chain, frames)
+        console.say(f"the chains are in {chain}")
+    console.say(f"drawn in {time.monotonic() - began:.0f} s")
+    result |= {"output": str(out), **(how["report"] or {})}
+    if check:
+        found = check_samples(composed, frames[-1], seed)
+        if as_json:
+            result |= found
+        else:
+            console.table(["", "composed", "95 %", "data"], _rows(found))
+            return
+    if not as_json:
+        result["models"] = ", ".join(composed.models)
+    console.show(result, as_json)
+
+
+def _frames(chains: Iterator[Tensor], keep: bool) -> list[Tensor]:
+    frames: list[Tensor] = []
+    for frame in chains:
+        frames[:] = [*frames, frame] if keep else [frame]
+    return frames
+
+
+def _rows(found: dict[str, Any]) -> list[list[str]]:
+    """The rows of a check: accuracies with intervals, then how the pictures look beside the data."""
+    accuracies = {name: values["accuracy"] for name, values in found["attributes"].items()} | {"all": found["joint"]}
+    rows = [
+        [name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}", ""]
+        for name, value in accuracies.items()
+    ]
+    rows.append(["diversity, data 1", f"{found['diversity']:.3f}", "", ""])
+    return rows + [
+        [name, f"{values['composed']:.3f}", "", f"{values['data']:.3f}"] for name, values in found["look"].items()
+    ]

@@ -1,0 +1,189 @@
+"""Concepts by name, and the energy of an expression of them (paper, section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl.checkpoint import seeded
+from ebmctl.core.compose import mixed
+from ebmctl.core.energy import frozen
+from ebmctl.errors import UsageError, unknown
+from ebmctl.expression import And, Concept, Expression, Not, Weighted, concepts
+from ebmctl.model import Model, draw_chain, load
+from ebmctl.zoo import ZooModel, zoo
+
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True)
+class Algebra:
+    """How expressions are read.
+
+    With `shared` a concept stands for E(x given c) - E(x), what it adds to the energy of all images, and E(x) is
+    counted once: exact where concepts are independent given that part. Without, for E(x given c) alone, as the
+    paper adds them. `strength` weighs all that concepts say; OR is -T log sum exp(-E / T) at `or_temperature`; NOT
+    is the negated energy times `not_weight`. docs/compose.md has the measurements behind the defaults.
+    """
+
+    shared: bool = True
+    strength: float = 1.0
+    or_temperature: float = 1.0
+    not_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not min(self.strength, self.or_temperature, self.not_weight) > 0:
+            raise UsageError("strength, OR's temperature and NOT's weight are above 0")
+
+
+PLAIN = Algebra(shared=False, not_weight=0.001)
+"""The paper's form, with its authors' weight of NOT."""
+
+
+class Vocabulary:
+    """The concepts of a family by name, from the zoo and of the user's own."""
+
+    def __init__(self, family: str, entries: Mapping[str, ZooModel | Path]) -> None:
+        self.family, self.entries = family, entries
+        self.loaded: dict[str, Model] = {}
+
+    def model(self, name: str) -> Model:
+        """A concept's model; raises UsageError for an unknown one."""
+        if name not in self.entries:
+            raise UsageError(f"unknown concept '{name}'; {self.family} has {', '.join(sorted(self.entries))}")
+        if name not in self.loaded:
+            entry = self.entries[name]
+            found = load(entry.name if isinstance(entry, ZooModel) else entry)
+            if not found.config.labels:
+                raise UsageError(f"the model of '{name}' is unconditional; train it with --label")
+            self.loaded[name] = found
+        return self.loaded[name]
+
+    def label(self, concept: Concept) -> str:
+        """The label of a concept's model that it stands for; raises UsageError that lists the values."""
+        labels = self.model(concept.name).config.labels
+        values = label_values(labels)
+        if concept.value is None and YES not in values:
+            raise UsageError(f"'{concept.name}' has values; write {' or '.join(f'{concept.name}={v}' for v in values)}")
+        if (value := concept.value or YES) not in values:
+            raise unknown(f"value of '{concept.name}'", value, values)
+        return values[value]
+
+
+def label_values(labels: Sequence[str]) -> dict[str, str]:
+    """What may follow a concept's name and "=", with the label that it means.
+
+    A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`; others have their values,
+    as "cube" or "identity=cube".
+    """
+    if len(labels) == 2 and labels[0] == f"not {labels[1]}":
+        return {YES: labels[1], NO: labels[0]}
+    return {label.rpartition("=")[2]: label for label in labels}
+
+
+def families() -> list[str]:
+    """The families of the zoo's concepts."""
+    return sorted({entry.family for entry in zoo().values() if entry.family})
+
+
+def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]) -> Vocabulary:
+    """The concepts to choose from: those of a family, or of the one that has all names, with the user's own on top."""
+    known: dict[str, dict[str, ZooModel | Path]] = {name: {} for name in families()}
+    for entry in zoo().values():
+        if entry.family and entry.concept:
+            known[entry.family][entry.concept] = entry
+    if family is not None and family not in known and not own:
+        raise unknown("family", family, known)
+    missing = set(names) - set(own)
+    fitting = [name for name, entries in known.items() if missing <= set(entries)]
+    chosen = family or next(iter(["faces"] if "faces" in fitting else fitting), None if own else "faces")
+    return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
+
+
+class Composition:
+    """The energy of an expression: images (B, C, H, W) in [0, 1] -> (B,)."""
+
+    def __init__(self, expression: Expression, words: Vocabulary, algebra: Algebra) -> None:
+        self.expression, self.algebra = expression, algebra
+        self.models = {concept.name: words.model(concept.name) for concept in concepts(expression)}
+        self.labels = {concept: words.label(concept) for concept in concepts(expression)}
+        shapes = {name: model.shape for name, model in self.models.items()}
+        if len(set(shapes.values())) > 1:
+            sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
+            raise UsageError(f"concepts of different sizes can't be mixed: {sizes}")
+        self.networks = {name: frozen(model.network) for name, model in self.models.items()}
+
+    @property
+    def first(self) -> Model:
+        """The model whose sampling recipe is taken."""
+        return next(iter(self.models.values()))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The energy (B,)."""
+        values, shared = self._concepts(x)
+        energy = self.algebra.strength * self._value(self.expression, values)
+        return energy if shared is None else energy + shared
+
+    def _concepts(self, x: Tensor) -> tuple[dict[Concept, Tensor], Tensor | None]:
+        """What each concept stands for, (B,), and the shared part (B,); a network's labels in one pass."""
+        values: dict[Concept, Tensor] = {}
+        shared = []
+        for name, model in self.models.items():
+            mine = [concept for concept in self.labels if concept.name == name]
+            names = model.config.labels
+            one_hot = torch.eye(len(names), device=x.device)[[names.index(self.labels[concept]) for concept in mine]]
+            if self.algebra.shared:
+                one_hot = torch.cat([one_hot, torch.zeros_like(one_hot[:1])])
+            rows = one_hot.repeat_interleave(len(x), 0)
+            energies = self.networks[name](x.repeat(len(one_hot), 1, 1, 1), rows).view(len(one_hot), len(x))
+            if self.algebra.shared:
+                shared.append(energies[-1])
+                energies = energies[:-1] - energies[-1]
+            values |= dict(zip(mine, energies, strict=True))
+        return values, torch.stack(shared).mean(0) if shared else None
+
+    def _value(self, term: Expression, values: Mapping[Concept, Tensor]) -> Tensor:
+        if isinstance(term, Concept):
+            return values[term]
+        if isinstance(term, Weighted):
+            return term.weight * self._value(term.term, values)
+        if isinstance(term, Not):
+            return -self.algebra.not_weight * self._value(term.term, values)
+        parts = torch.stack([self._value(part, values) for part in term.terms])
+        return parts.sum(0) if isinstance(term, And) else mixed(parts, self.algebra.or_temperature)
+
+    def chains(self, n: int, seed: int, **how: Any) -> Iterator[Tensor]:
+        """Chains of the composed energy, (n, C, H, W) in [0, 1], by the first concept's sampling recipe.
+
+        `how` is what `draw_chain` takes.
+        """
+        device = next(self.first.network.parameters()).device
+        return draw_chain(self, self.first.recipe, n, seeded(seed, device), **how)
+
+    def remarks(self) -> list[str]:
+        """What a user should know: concepts whose own sampling recipe is another than the one that is taken."""
+        name, first = next(iter(self.models.items()))
+        others = [other for other, model in self.models.items() if _sampling(model) != _sampling(first)]
+        return [f"sampled as {name} is; {', '.join(others)} would be sampled otherwise"] if others else []
+
+    def described(self) -> dict[str, Any]:
+        """The models with their checksums, and the settings of the algebra."""
+        return {
+            "models": {name: model.sha256() for name, model in self.models.items()},
+            "algebra": asdict(self.algebra),
+        }
+
+
+def _sampling(model: Model) -> tuple[object, ...]:
+    recipe = model.recipe
+    return recipe.flow, recipe.sampling, recipe.sampler, recipe.augment
+
+
+def replaced(algebra: Algebra, given: Mapping[str, float | None]) -> Algebra:
+    """The algebra with what is given and not None."""
+    return replace(algebra, **{name: value for name, value in given.items() if value is not None})
