@@ -88,7 +88,6 @@ def _draw_and_show(
     check: bool,
     as_json: bool,
 ) -> None:
-    from ebmctl.evaluation.composition import check_samples
     from ebmctl.images import save_gif, save_grid
 
     began = time.monotonic()
@@ -102,6 +101,8 @@ def _draw_and_show(
     console.say(f"drawn in {time.monotonic() - began:.0f} s")
     result |= {"output": str(out), **(how["report"] or {})}
     if check:
+        from ebmctl.evaluation.composition import check_samples
+
         found = check_samples(composed, frames[-1], seed)
         if as_json:
             result |= found

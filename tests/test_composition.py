@@ -1,0 +1,148 @@
+"""Concepts by name, their composed energy, and the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from ebmctl.composition import PLAIN, Algebra, Composition, label_values, vocabulary
+from ebmctl.data.base import TensorImages
+from ebmctl.errors import UsageError
+from ebmctl.expression import parse
+from ebmctl.fit import Trainer
+from ebmctl.model import load
+from ebmctl.recipe import resolve
+from ebmctl.runfolder import RunFolder, snapshot
+from tests.test_cli import call
+
+TINY = ["network.width=4", "network.blocks=[0]", "network.multipliers=[1]", "flow.steps=2"]
+
+
+def save(folder: Path, name: str, names: tuple[str, ...], label: str, size: int = 8, exclusive: bool = False) -> Path:
+    """A run folder with a small conditional energy of random weights."""
+    recipe = resolve("faces", None, [*TINY, f"data.label={label}", f"data.size={size}", f"run.seed={len(name)}"], {})
+    pixels = torch.zeros(4, 3, size, size, dtype=torch.uint8)
+    made = Trainer(recipe, TensorImages(pixels, torch.zeros(4, len(names)), names, exclusive), Accelerator(cpu=True))
+    run = RunFolder.create(folder / name, recipe)
+    run.write(snapshot(made, 0.0, None, False))
+    return run.path
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("concepts")
+    return {
+        "glad": save(folder, "glad", ("glad",), "glad"),
+        "old": save(folder, "old_one", ("old",), "old"),
+        "form": save(folder, "form_it", ("cube", "ball", "cone"), "class", exclusive=True),
+        "big": save(folder, "big_one_s", ("big",), "big", size=12),
+    }
+
+
+def given(path: Path, x: torch.Tensor, row: int | None) -> torch.Tensor:
+    """E(x given a label by its index), or with the zero label."""
+    model = load(path)
+    label = torch.zeros(len(x), len(model.config.labels))
+    if row is not None:
+        label[:, row] = 1
+    with torch.no_grad():
+        return model.network(x, label)
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def compose(text: str, own: dict[str, Path], algebra: Algebra) -> Composition:
+    return Composition(parse(text), vocabulary(None, own, []), algebra)
+
+
+def test_the_plain_form_adds_whole_energies(own, x) -> None:
+    found = compose("glad & 2*old & ~form=ball", own, PLAIN)(x)
+    expected = given(own["glad"], x, 1) + 2 * given(own["old"], x, 1) - 0.001 * given(own["form"], x, 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_shared_part_is_counted_once(own, x) -> None:
+    found = compose("glad & old=no", own, Algebra(strength=1.5))(x)
+    glad, old = ((given(own[name], x, row), given(own[name], x, None)) for name, row in (("glad", 1), ("old", 0)))
+    shared = (glad[1] + old[1]) / 2
+    torch.testing.assert_close(found, shared + 1.5 * (glad[0] - glad[1] + old[0] - old[1]))
+
+
+def test_one_concept_of_strength_1_is_its_own_energy(own, x) -> None:
+    torch.testing.assert_close(compose("glad", own, Algebra(strength=1))(x), given(own["glad"], x, 1))
+
+
+def test_or_and_not(own, x) -> None:
+    found = compose("form=cube | form=cone | ~glad", own, Algebra(strength=1, or_temperature=0.5, not_weight=0.3))(x)
+    form, glad = given(own["form"], x, None), given(own["glad"], x, None)
+    parts = [given(own["form"], x, 0) - form, given(own["form"], x, 2) - form, -0.3 * (given(own["glad"], x, 1) - glad)]
+    mixed = -0.5 * torch.logsumexp(-torch.stack(parts) / 0.5, 0)
+    torch.testing.assert_close(found, (form + glad) / 2 + mixed)
+
+
+def test_label_values() -> None:
+    assert label_values(("not glad", "glad")) == {"yes": "glad", "no": "not glad"}
+    assert label_values(("form=cube", "form=ball")) == {"cube": "form=cube", "ball": "form=ball"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("glad & happy", "unknown concept 'happy'; your own has big, form, glad, old"),
+        ("form", "'form' has values; write form=cube or form=ball or form=cone"),
+        ("form=sphere", "unknown value of 'form' 'sphere'"),
+        ("glad=maybe", "unknown value of 'glad' 'maybe'"),
+        ("glad & big", "different sizes can't be mixed: glad 3 x 8 x 8, big 3 x 12 x 12"),
+    ],
+)
+def test_what_can_not_be_composed(own, text, message) -> None:
+    with pytest.raises(UsageError) as caught:
+        compose(text, own, Algebra())
+    assert message in str(caught.value)
+
+
+def test_the_command(own, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    models = [f"--model={name}={path}" for name, path in own.items()]
+    status, out, err = call("compose", "glad", "not:old", *models, "-n", "3", "-o", "a.png", "--json", "--seed", "5")
+    assert status == 0, err
+    result = json.loads(out)
+    assert (result["expression"], result["n"], result["seed"]) == ("glad & ~old", 3, 5)
+    assert result["models"]["glad"] == load(own["glad"]).sha256()
+    text = Image.open(tmp_path / "a.png").text
+    assert (text["expression"], text["seed"]) == ("glad & ~old", "5")
+    assert result["models"]["old"] in text["models"]
+    call("compose", "glad & ~old", *models, "-n", "3", "-o", "b.png", "--seed", "5")
+    assert Image.open("a.png").tobytes() == Image.open("b.png").tobytes()
+    call("compose", "glad & ~old", *models, "-n", "3", "-o", "c.png", "--seed", "5", "--no-shared")
+    assert Image.open("a.png").tobytes() != Image.open("c.png").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["young &"], "at character 8 of the expression: expected a concept"),
+        (["young", "--model", "x"], "--model takes NAME=MODEL"),
+        (["young", "-o", "a.txt"], "ends in .png"),
+        (["young", "-n", "0"], "at least 1"),
+        (["young", "--family", "cats"], "unknown family 'cats'"),
+        (["young", "--strength", "0"], "are above 0"),
+    ],
+)
+def test_bad_input(here, arguments, message) -> None:
+    status, out, err = call("compose", *arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+
+
+def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
+    lines = call("compose", "young & (female | $)")[2].splitlines()
+    assert lines[1].index("$") == lines[2].index("^")
