@@ -69,7 +69,16 @@ def dataset_list() -> str:
 def help_text() -> str:
     """The help of the program and of each command."""
     blocks = []
-    for command in ([], ["train"], ["sample"], ["ood"], ["compose"], ["data", "prepare"], ["plugins"], ["plugins", "new"]):
+    for command in (
+        [],
+        ["train"],
+        ["sample"],
+        ["ood"],
+        ["compose"],
+        ["data", "prepare"],
+        ["plugins"],
+        ["plugins", "new"],
+    ):
         shown = subprocess.run(
             [sys.executable, "-m", "ebmctl", *command, "--help"],
             capture_output=True,

@@ -169,7 +169,9 @@ class MatchingConfig:
 
     With a `cd_weight` above 0 contrastive divergence near the data is added, its weighted difference of energies
     never under `-cd_clamp` (0: no clamp). Its chains follow the flow for `steps` Euler-Maruyama steps of `step_time`,
-    a share of `from_data` from the data at time 1, the others from noise at time 0.
+    a share of `from_data` from the data at time 1, the others from noise at time 0. With a `label_weight` above 0 a
+    conditional energy is also asked which label an image has, p(c given x) proportional to
+    exp(-E(x given c) / `label_temperature`).
     """
 
     pairing: Literal["optimal", "independent"] = "optimal"
@@ -180,10 +182,12 @@ class MatchingConfig:
     temperature: float = 0.0025
     cutoff: float = 1.0
     from_data: float = 0.5
+    label_weight: float = 0.0
+    label_temperature: float = 0.0625  # the variance of the noise: energies are log-densities times about that
 
     def __post_init__(self) -> None:
-        _check(self, 0, "cd_weight cd_clamp temperature")
+        _check(self, 0, "cd_weight cd_clamp temperature label_weight")
         _check(self, 0, "cutoff from_data", 1)
         _check(self, 1, "steps")
-        if not self.step_time > 0:
-            raise ValueError(f"step_time is above 0, not {self.step_time}")
+        if not min(self.step_time, self.label_temperature) > 0:
+            raise ValueError("step_time and label_temperature are above 0")

@@ -13,7 +13,7 @@ from ebmctl.core.config import FlowConfig, LangevinConfig, MatchingConfig, Resid
 from ebmctl.core.energy import Conditioned, EnergyNetwork
 from ebmctl.core.flow import flow
 from ebmctl.core.langevin import Langevin
-from ebmctl.core.matching import EnergyMatching, contrast, matching_loss, optimal_pairing
+from ebmctl.core.matching import EnergyMatching, contrast, label_loss, matching_loss, optimal_pairing
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
 
@@ -191,3 +191,16 @@ def test_a_label_that_one_image_has_keeps_its_noise() -> None:
     pairing = optimal_pairing(noise, data, torch.eye(2)[[0, 0, 1, 0]])
     assert pairing[2] == 2
     assert sorted(pairing.tolist()) == [0, 1, 2, 3]
+
+
+def test_the_label_loss_is_the_cross_entropy_of_energies() -> None:
+    class ByLabel(EnergyNetwork):
+        def terms(self, x, label=None):
+            return (label @ torch.tensor([0.3, 0.1, -0.2]) + 0 * x.sum((1, 2, 3)))[:, None]
+
+    config = MatchingConfig(label_weight=0.5, label_temperature=0.1)
+    label = torch.eye(3)[[0, 2]]
+    term = label_loss(ByLabel(), torch.rand(2, 1, 2, 2), label, config)
+    logits = torch.tensor([-3.0, -1.0, 2.0]).log_softmax(0)
+    assert term.loss.item() == pytest.approx(-0.5 * (logits[0] + logits[2]).item() / 2)
+    assert term.logs["label_accuracy"] == 0.5
