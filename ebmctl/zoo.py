@@ -71,10 +71,12 @@ class ZooModel:
             raise ValueError("a concept has a family and a concept")
         if self.label is not None and not LABEL.fullmatch(self.label):
             raise ValueError(f"'{self.label}' is not a label")
-        if self.repo is not None and (self.bundled or not hub.REPO.fullmatch(self.repo)):
-            raise ValueError(f"repo is user/repo, and not for bundled models; not '{self.repo}'")
         if self.repo and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
             raise ValueError("a repo has a revision of 40 hexadecimal digits")
+        if self.repo is not None and not hub.REPO.fullmatch(self.repo):
+            raise ValueError(f"repo is user/repo, not '{self.repo}'")
+        if self.repo and self.bundled:
+            raise ValueError("a model is bundled or in a repo, not both")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError("sha256 has 64 hexadecimal digits")
 
