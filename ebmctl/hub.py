@@ -61,6 +61,7 @@ def fetch(repo: str, revision: str | None = None, checksum: str | None = None) -
     name = f"{repo}@{revision}" if revision else repo
     with _explained(name):
         folder = _download(repo, CONFIG, revision or "main").parent
+        _check_blob(folder / CONFIG, name)
         if not is_ours(folder / CONFIG):
             raise EbmctlError(f"{name} is not a model of ebmctl: its {CONFIG} is another kind's")
         _download(repo, WEIGHTS, folder.name)
