@@ -119,7 +119,7 @@ def _check_shapes(path: Path, part: Part, channels: int, labels: int) -> None:
             is_there = f"is {found[name]}" if name in found else "is missing"
             should_be = f"not {wanted[name]}" if name in found and name in wanted else ""
             says = f"{name} {is_there} {should_be}" if name in wanted else f"{name} is too many"
-            raise EbmctlError(f"{path}: the weights do not fit the network in config.json: {says.strip()}")
+            raise EbmctlError(f"{path}: the weights do not fit the network in config.json: {says.strip()[-200:]}")
 
 
 def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: Path) -> None:

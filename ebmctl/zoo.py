@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -136,12 +137,16 @@ def read_zoo(path: Path, origin: str | None = None) -> dict[str, ZooModel]:
     """The entries of a zoo.toml by name; raises EbmctlError that names the entry at fault."""
     models = settings.read_toml(path).get("models", {})
     found = {}
+    if not isinstance(models, Mapping):
+        raise EbmctlError(f"{path}: models is a table of tables, not {models!r}")
     try:
         for name, values in models.items():
+            if not isinstance(values, Mapping):
+                raise UsageError(f"models.{name} is a table, not {values!r}")
             if origin and ("bundled" in values or "origin" in values):
                 raise UsageError(f"models.{name}: a zoo of your own names models of the Hub, by repo and revision")
             found[name] = settings.build(ZooModel, {**values, "name": name, "origin": origin}, f"models.{name}")
-    except (UsageError, TypeError, AttributeError) as error:
+    except (UsageError, TypeError) as error:
         raise EbmctlError(f"{path}: {error}") from error
     return found
 

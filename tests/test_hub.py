@@ -105,7 +105,7 @@ def test_the_card(hub, here):
     assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run")[0] == 0
     checksum = sha256(here / "run" / "model" / "model.safetensors")
     figure = {"value": 0.9, "low": 0.8, "high": 0.95}
-    row = {"out": "constant", **{key: figure for key in ("auroc", "aupr_in", "aupr_out", "fpr95")}}
+    row = {"out": "constant", **dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), figure)}
     outliers = {"in": "noise", "model_sha256": checksum, "score": "energy", "results": [row]}
     (here / "run" / "evaluation").mkdir()
     (here / "run" / "evaluation" / "ood.json").write_text(json.dumps(outliers))
