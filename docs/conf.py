@@ -27,6 +27,7 @@ default_role = "code"
 nitpicky = False
 
 GENERATED = Path(__file__).parent / "_generated"
+ZOO = [["zoo", command] for command in ("list", "show", "pull", "verify", "import")]
 
 
 def options_table(section: str, config: type, title: str) -> str:
@@ -69,7 +70,18 @@ def dataset_list() -> str:
 def help_text() -> str:
     """The help of the program and of each command."""
     blocks = []
-    for command in ([], ["train"], ["sample"], ["ood"], ["compose"], ["data", "prepare"], ["plugins"], ["plugins", "new"]):
+    for command in (
+        [],
+        ["train"],
+        ["sample"],
+        ["ood"],
+        ["compose"],
+        ["push"],
+        *ZOO,
+        ["data", "prepare"],
+        ["plugins"],
+        ["plugins", "new"],
+    ):
         shown = subprocess.run(
             [sys.executable, "-m", "ebmctl", *command, "--help"],
             capture_output=True,

@@ -93,7 +93,7 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     try:
         _check_shapes(weights, *parts)  # before there is any memory for them
         network = build_network(*parts)
-    except ValueError as error:
+    except (ValueError, UsageError) as error:
         raise EbmctlError(f"{path}: {error}") from error
     load_weights(network, read_tensors(weights), weights)
     return config, network.eval().requires_grad_(False)
