@@ -26,13 +26,12 @@ def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
         if as_json:
             console.show({"models": rows}, as_json=True)
             return
-        header = ["name", "also", "kind", "images", "where", "size", "figures"]
+        header = ["name", "kind", "images", "where", "size", "figures"]
         console.table(
             header,
             [
                 [
-                    row["name"],
-                    ", ".join(row["aliases"]),
+                    (row["aliases"] or [row["name"]])[0],
                     row["kind"],
                     "x".join(map(str, row["shape"])),
                     row["where"] + (" (your own)" if row["origin"] else ""),
