@@ -7,20 +7,20 @@ HF_HUB_CACHE each time (it reads them itself only once, when it is imported).
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256
+from ebmctl.hub_errors import explained
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FILES = (CONFIG, WEIGHTS, CARD)
@@ -30,15 +30,15 @@ REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _HARMLESS = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt"}
 _LARGEST_CONFIG = 1 << 20  # bytes
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 
 @dataclass(frozen=True)
 class Pushed:
-    """A commit: its full revision, and where it can be seen."""
+    """A commit: its full revision, where it can be seen, and whether it is new (it is not where nothing differs)."""
 
     revision: str
     url: str
+    new: bool
 
 
 def parse(reference: str) -> tuple[str, str | None] | None:
@@ -59,7 +59,7 @@ def fetch(repo: str, revision: str | None = None, checksum: str | None = None) -
 
     _quiet()
     name = f"{repo}@{revision}" if revision else repo
-    with _explained(name):
+    with explained(name):
         folder = _download(repo, CONFIG, revision or "main").parent
         _check_blob(folder / CONFIG, name)
         if not is_ours(folder / CONFIG):
@@ -112,14 +112,17 @@ def push(files: Mapping[str, Path], repo: str, private: bool) -> Pushed:
     if _offline():
         raise EbmctlError(f"{repo} can't be pushed in offline mode (HF_HUB_OFFLINE)")
     api = HfApi(endpoint=_endpoint(), library_name="ebmctl")
-    with _explained(repo):
+    with explained(repo):
+        before = None
         try:
-            _check_place(api.model_info(repo), repo, private)
+            info = api.model_info(repo)
+            _check_place(info, repo, private)
+            before = info.sha
         except RepositoryNotFoundError:
             api.create_repo(repo, private=private or None, exist_ok=True)
         operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in files.items()]
         commit = api.create_commit(repo, operations=operations, commit_message="Model pushed by ebmctl")
-        return Pushed(str(commit.oid), f"{api.endpoint}/{repo}/tree/{commit.oid}")
+        return Pushed(str(commit.oid), f"{api.endpoint}/{repo}/tree/{commit.oid}", commit.oid != before)
 
 
 def is_ours(path: Path) -> bool:
@@ -197,73 +200,3 @@ def _cache() -> str | None:
 
 def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one line."""
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except (EbmctlError, KeyboardInterrupt):
-        raise
-    except (_transport_error(), errors.HFValidationError, OSError, RuntimeError, ValueError) as error:
-        raise EbmctlError(_line(error, name)) from error
-
-
-def _transport_error() -> type[Exception]:
-    """What the HTTP client raises for a lost connection; which client it is depends on huggingface_hub's version."""
-    from huggingface_hub import errors
-
-    found: type[Exception] = getattr(errors, "HTTPError", OSError)
-    return found
-
-
-def _line(error: BaseException, name: str) -> str:
-    """One line about an error, or about the first of its causes that says more."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.HFValidationError):
-        return f"{name}: {error}"
-    if isinstance(error, errors.GatedRepoError):
-        return f"{name} is given only to those who ask for it on its page, and this token has not been"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return (
-            f"the Hub has no repository {name}, or it is private and the token (HF_TOKEN, or `hf auth login`) "
-            "is missing, refused or without the right to it"
-        )
-    if isinstance(error, errors.RevisionNotFoundError):
-        return f"{name}: the repository has no such revision"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        if error.__cause__ is not None:
-            return _line(error.__cause__, name)
-        return f"{name} is not in the cache, or not all of it, and offline mode (HF_HUB_OFFLINE) allows no download"
-    if isinstance(error, errors.EntryNotFoundError):
-        return f"{name} is not a model of ebmctl: it has no {CONFIG} or no {WEIGHTS}"
-    if isinstance(error, errors.HfHubHTTPError):
-        return _status_line(error, name)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        return f"can't write {name} into the Hub's cache: {error.strerror}"
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, RuntimeError) and cause is not None:
-        return _line(cause, name)
-    if isinstance(error, ValueError):
-        return f"{name}: the Hub gave an answer that makes no sense ({_first(error)})"
-    return f"the connection to the Hub failed for {name} ({_first(error)}); nothing is lost, try again"
-
-
-def _status_line(error: Any, name: str) -> str:
-    status = error.response.status_code
-    if status == 401:
-        return f"the Hub refused the token for {name} (401): log in again by `hf auth login`, or set HF_TOKEN"
-    if status == 403:
-        return f"the token has no right to do that to {name} (403): use one that writes, and your own name or group"
-    if status >= 500:
-        return f"the Hub failed ({status}) for {name}; nothing is lost, try again later"
-    return f"the Hub refused {name} ({status}): {error.server_message or _first(error)}"
-
-
-def _first(error: BaseException) -> str:
-    """The first line of an error's text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

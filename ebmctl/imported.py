@@ -16,8 +16,8 @@ from ebmctl.checkpoint import ModelConfig, build_network
 from ebmctl.core.config import LangevinConfig
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256
-from ebmctl.pickled import read_checkpoint
 from ebmctl.schema import Part, Recipe
+from ebmctl.torch_file import read_checkpoint
 
 Weights = Literal["ema", "model"]
 _OBJECT_LABELS = {1: ("x", "y"), 2: ("size", "size again"), 3: ("sine", "cosine"), 4: ("not type", "type")}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebmctl.authors import recognise
-from ebmctl.pickled import read_checkpoint
+from ebmctl.torch_file import read_checkpoint
 
 
 def checkpoint(legacy: bool = False) -> bytes:

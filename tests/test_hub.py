@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import re
 import resource
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 import ebmctl
 from ebmctl import hub as hubs
 from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.core.config import MatchingConfig
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
+from ebmctl.schema import Part
 from tests.hub_server import READER, STRANGER, Fault, Hub
 from tests.test_cli import call, process
 from tests.test_run import recipe
@@ -30,11 +38,12 @@ def model(tmp_path) -> Path:
 
 
 def saved(folder: Path, steps: int, *changes: str) -> Path:
-    import torch
-
     torch.manual_seed(steps)
-    config = ModelConfig(recipe(*changes), (), {"ebmctl": "0.1.0", "steps": steps, "seconds": 1.0})
-    save_model(folder, config, build_network(config.recipe.network, 1, 0).state_dict(), "# card\n")
+    matched = Part("energy-matching", MatchingConfig())
+    config = ModelConfig(
+        replace(recipe(*changes), objective=matched), (), {"ebmctl": "0.1.0", "steps": steps, "seconds": 1.0}
+    )
+    save_model(folder, config, build_network(config.recipe.network, config.shape[0], 0).state_dict(), "# card\n")
     return folder
 
 
@@ -60,6 +69,17 @@ def halves(tmp_path: Path) -> list[Path]:
 # push
 
 
+def test_the_picture_and_the_paper(hub, here):
+    folder = saved(here / "colour", 3, "data.size=128", "data.channels=3")
+    assert call("push", str(folder), "ada/toy", "--samples", "16")[0] == 0
+    card = hub.files("ada/toy")["README.md"].decode()
+    match = re.search(r"!\[16 samples\]\(data:image/(\w+);base64,([^)]+)\)", card)
+    picture = Image.open(io.BytesIO(base64.b64decode(match[2])))
+    assert (match[1], picture.format, max(picture.size)) == ("jpeg", "JPEG", 512)
+    assert len(card) < 400_000
+    assert "arXiv:2504.10612" in card
+
+
 def test_push_then_use_by_name(hub, here, model):
     status, out, err = call("push", str(model), "ada/toy", "--samples", "4", "--json")
     assert status == 0, err
@@ -72,8 +92,6 @@ def test_push_then_use_by_name(hub, here, model):
     status, _, err = call("sample", "ada/toy", "-n", "4", "-o", "hub.png")
     assert status == 0, err
     assert call("sample", str(model), "-n", "4", "-o", "local.png")[0] == 0
-    from PIL import Image
-
     assert Image.open("hub.png").tobytes() == Image.open("local.png").tobytes()
     assert ebmctl.load(f"ada/toy@{result['revision']}").sha256() == result["sha256"]
 
@@ -207,8 +225,9 @@ def test_a_repository_of_another_kind_is_left_alone(hub, here, model, files):
 def test_a_new_version_and_the_same_again(hub, here, model):
     assert call("push", str(model), "ada/toy", "--samples", "0")[0] == 0
     first = hub.repos["ada/toy"].head
-    assert call("push", str(model), "ada/toy", "--samples", "0")[0] == 0
-    assert hub.repos["ada/toy"].head == first  # nothing has changed
+    status, out, _ = call("push", str(model), "ada/toy", "--samples", "0", "--json")
+    assert (status, json.loads(out)["sent"], json.loads(out)["revision"]) == (0, False, first)  # nothing has changed
+    assert hub.repos["ada/toy"].head == first
     newer = saved(here / "newer", 1)
     assert call("push", str(newer), "ada/toy", "--samples", "0")[0] == 0
     assert ebmctl.load("ada/toy").sha256() == sha256(newer / "model.safetensors")

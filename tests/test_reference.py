@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ebmctl.authors import recognise
 from ebmctl.core.energy import frozen
 from ebmctl.core.nets.residual import ResidualEnergy
-from ebmctl.pickled import read_checkpoint
+from ebmctl.torch_file import read_checkpoint
 
 FOLDER = Path(os.environ.get("EBMCTL_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 

@@ -34,14 +34,17 @@ def push(
                 result["sent"] = False
             else:
                 pushed = hub.push(ready.files, repo, private)
-                result |= {"sent": True, "revision": pushed.revision, "url": pushed.url}
+                result |= {"sent": pushed.new, "revision": pushed.revision, "url": pushed.url}
                 if zoo:
                     result["zoo"] = zoo_entry(ready.config, repo, pushed.revision, ready.sha256)
             if as_json:
                 console.show(result, as_json=True)
                 return
-            for name, size in sizes.items():
-                console.say(f"{'would send' if dry_run else 'sent'} {name}, {size:,} bytes")
+            if dry_run or result["sent"]:
+                for name, size in sizes.items():
+                    console.say(f"{'would send' if dry_run else 'sent'} {name}, {size:,} bytes")
+            else:
+                console.say("all of it was there already")
             if zoo and not dry_run:
                 print(result["zoo"], end="")
                 return

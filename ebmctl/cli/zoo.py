@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ebmctl.cli import console
-from ebmctl.errors import EbmctlError
+from ebmctl.errors import EbmctlError, UsageError, unknown
 
 if TYPE_CHECKING:
     from ebmctl.zoo import ZooModel
@@ -51,7 +51,11 @@ def show(
 ) -> None:
     """Everything about one model."""
     with console.guard(debug):
-        entry = _entry(name)
+        from ebmctl import zoo
+
+        entry = zoo.find_entry(name)
+        if entry is None:
+            raise _unknown(name)
         row = _described(entry)
         if not as_json:
             row["aliases"] = ", ".join(entry.aliases)
@@ -74,12 +78,11 @@ def pull(
         from ebmctl.files import sha256
 
         if entry := zoo.find_entry(name):
-            zoo.check(entry) if not entry.repo else None
             folder = zoo.entry_folder(entry)
         elif repository := hub.parse(name):
             folder = hub.fetch(*repository)
         else:
-            entry, folder = _entry(name), Path()
+            raise _unknown(name)
         revision = folder.name if hub.COMMIT.fullmatch(folder.name) else None
         weights = sha256(folder / hub.WEIGHTS)
         result: dict[str, Any] = {"name": name, "folder": str(folder), "revision": revision, "sha256": weights}
@@ -150,13 +153,10 @@ def import_(
         console.show(result if as_json else {k: v for k, v in result.items() if v != []}, as_json)
 
 
-def _entry(name: str) -> ZooModel:
+def _unknown(name: str) -> UsageError:
     from ebmctl import zoo
-    from ebmctl.errors import unknown
 
-    if entry := zoo.find_entry(name):
-        return entry
-    raise unknown("model", name, [n for entry in zoo.zoo().values() for n in (entry.name, *entry.aliases)])
+    return unknown("model", name, [n for entry in zoo.zoo().values() for n in (entry.name, *entry.aliases)])
 
 
 def _described(entry: ZooModel) -> dict[str, Any]:
