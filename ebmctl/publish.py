@@ -78,6 +78,8 @@ def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> s
     dataset = public_name(data.name)
     concept = data.label.lower() if data.label and data.label != "class" else None
     name = f"{config.recipe.network.name}.{dataset}" + (f"-{concept}" if concept else "")
+    labels = config.labels
+    meant = {"label": labels[1]} if len(labels) == 2 and labels[0] == f"not {labels[1]}" else {}
     entry = {
         "kind": "concept" if concept else "generator",
         "repo": repo,
@@ -86,6 +88,6 @@ def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> s
         "dataset": dataset,
         "shape": list(config.shape),
         "recipe": own_recipe(dataset),
-        **({"family": dataset, "concept": concept, "label": data.label} if concept else {}),
+        **({"family": dataset, "concept": concept, **meant} if concept else {}),
     }
     return settings.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")

@@ -102,11 +102,12 @@ def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
     _results().print(table)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result of several columns on standard output, the first one left-aligned."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], text_last: bool = False) -> None:
+    """A result of several columns on standard output, the first one left-aligned; the last one may be text to wrap."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(header):
-        shown.add_column(title, justify="right" if index else "left", no_wrap=True)
+        is_text = text_last and index == len(header) - 1
+        shown.add_column(title, justify="right" if index and not is_text else "left", no_wrap=not is_text)
     for row in rows:
         shown.add_row(*map(_escape, row))
     _results().print(shown)

@@ -36,10 +36,11 @@ def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
                     "x".join(map(str, row["shape"])),
                     row["where"] + (" (your own)" if row["origin"] else ""),
                     _size(row["bytes"]),
-                    ", ".join(f"{figure['name']} {figure['value']:g}" for figure in row["figures"]),
+                    "; ".join(f"{figure['name']} {figure['value']:g}" for figure in row["figures"]),
                 ]
                 for row in rows
             ],
+            text_last=True,
         )
 
 
@@ -99,7 +100,8 @@ def verify(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
         if as_json:
             console.show({"models": rows}, as_json=True)
         else:
-            console.table(["name", "where", "result"], [[row["name"], row["where"], row["result"]] for row in rows])
+            cells = [[row["name"], row["where"], row["result"]] for row in rows]
+            console.table(["name", "where", "result"], cells, text_last=True)
         if bad := [row["name"] for row in rows if row["ok"] is False]:
             raise EbmctlError(f"{len(bad)} of {len(rows)} models are not what their checksum says: {', '.join(bad)}")
 
