@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -49,5 +51,7 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
         monkeypatch.setenv("HF_ENDPOINT", started.url)
         monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", WRITER)
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)  # it waits between its tries
+        impatient = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})  # the client waits between its tries
+        monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
+        monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
         yield started

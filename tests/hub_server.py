@@ -25,7 +25,8 @@ def git_oid(data: bytes) -> str:
 class Fault:
     """What goes wrong with requests of a method whose path holds a text, `times` times.
 
-    A number is a status; "cut" ends the connection after `after` bytes of the body; "alter" changes a byte of it.
+    A number is a status; "cut" ends the connection after `after` bytes of the body, "hang" sends no more after them;
+    "alter" changes a byte.
     """
 
     method: str
@@ -215,6 +216,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(key, value)
         self.end_headers()
         if method == "HEAD":
+            return None
+        if fault and fault.what == "hang":
+            self.wfile.write(part[: fault.after])
+            self.rfile.read(1)  # until the other side is gone
+            self.close_connection = True
             return None
         if fault and fault.what == "cut":
             self.wfile.write(part[: fault.after])

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -341,8 +342,7 @@ def test_a_download_that_is_cut_goes_on_where_it_ended(hub, here, model):
     assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
 
 
-def test_a_download_that_never_ends_leaves_nothing_half_written(hub, here, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+def test_a_download_that_never_ends_leaves_nothing_half_written(hub, here, model, tmp_path):
     put(hub, "ada/toy", model)
     hub.faults = [Fault("GET", "model.safetensors", "cut", 99, 0)]
     assert "the connection to the Hub failed for ada/toy" in error_of("zoo", "pull", "ada/toy")
@@ -393,6 +393,21 @@ def test_two_pulls_at_once(hub, here, model):
         out, err = pull.communicate(timeout=120)
         assert pull.returncode == 0, err
         assert json.loads(out)["sha256"] == sha256(model / "model.safetensors")
+
+
+def test_a_pull_that_is_killed(hub, here, model, tmp_path):
+    """The server never sends the end of the weights; nothing that looks whole is left, and the next pull works."""
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault("GET", "model.safetensors", "hang", 1, 700)]
+    pull = process("zoo", "pull", "ada/toy", cwd=here)
+    deadline = time.monotonic() + 60
+    while hub.faults[0].times:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pull.kill()
+    pull.communicate()
+    assert sha256(model / "model.safetensors") not in {path.name for path in halves(tmp_path)}
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
 
 
 def test_two_threads_at_once(hub, here, model):
