@@ -96,7 +96,15 @@ def test_pages_have_commands():
 
 
 COMMANDS = ([], ["train"], ["sample"], ["ood"], ["data", "prepare"], ["plugins"], ["plugins", "new"])
-COMMANDS += (["push"], ["zoo", "list"], ["zoo", "show"], ["zoo", "pull"], ["zoo", "verify"], ["zoo", "import"])
+COMMANDS += (
+    ["compose"],
+    ["push"],
+    ["zoo", "list"],
+    ["zoo", "show"],
+    ["zoo", "pull"],
+    ["zoo", "verify"],
+    ["zoo", "import"],
+)
 
 
 def test_every_option_of_the_readme_exists():
