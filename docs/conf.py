@@ -27,6 +27,7 @@ default_role = "code"
 nitpicky = False
 
 GENERATED = Path(__file__).parent / "_generated"
+ZOO = [["zoo", command] for command in ("list", "show", "pull", "verify", "import")]
 
 
 def options_table(section: str, config: type, title: str) -> str:
@@ -75,6 +76,8 @@ def help_text() -> str:
         ["sample"],
         ["ood"],
         ["compose"],
+        ["push"],
+        *ZOO,
         ["data", "prepare"],
         ["plugins"],
         ["plugins", "new"],

@@ -1,219 +1,210 @@
-"""Checkpoints of the paper's authors: read without running their pickle, and mapped to the project's network.
+"""The networks of the paper's authors as the project's: the kind is recognised from the tensors of a checkpoint.
 
-A PyTorch checkpoint is a zip file of raw tensor storages and one pickle that says how they make up tensors. Unpickling
-would run whatever the pickle names. Here its opcodes are read as data instead: names stay strings, calls stay
-`Call` records, and only the call that describes a tensor is understood.
+Their program has three networks for CIFAR-10, MNIST and 128x128 pixels (CelebA-HQ, LSUN, ImageNet, objects); each is a
+`ResidualEnergy`. Their energies come coarsest scale first, ours finest first.
 """
 
 from __future__ import annotations
 
-import pickletools
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from ebmctl.core.config import ResidualConfig
+from ebmctl.core.nets.residual import ResidualEnergy
 
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ByteStorage": torch.uint8,
-}
-_MARK = object()
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    RuntimeError,  # of torch for impossible shapes, of Python for nesting without end
-)
-"""What damaged checkpoints end in."""
+PREFIXES = ("", "mid_", "small_")
+_UNUSED = re.compile(r"heir_weight|(avg_pool|downsample)\.filt")
+"""Parameters and filters of fixed numbers that no energy depends on."""
+_BLOCK = re.compile(r"(res_?\d+[ab]?)\.")
 
 
-@dataclass
-class Call:
-    """A call that the pickle asks for, and that is never made."""
+@dataclass(frozen=True)
+class Recognised:
+    """What was found in the authors' tensors.
 
-    function: str
-    arguments: Any
-    state: Any = None
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a PyTorch zip checkpoint as plain dictionaries, lists, numbers, strings and tensors.
-
-    Raises ValueError where the file is no such checkpoint, or uses an opcode that tensors and settings do not need.
+    `state` has the parameters of `ResidualEnergy(config, channels, labels)` by our names. `gaps` names their tensors
+    that it needs and that are missing or have another shape, `leftovers` what the file holds beyond; with either, its
+    energies are not the authors'. `stale` counts spectral norms that had to be computed anew.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            index = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
-            if index is None:
-                raise ValueError(f"{path} is not a PyTorch checkpoint: it holds no data.pkl")
-            folder = index.removesuffix("data.pkl")
-            tree = _interpret(archive.read(index))
-            content = _resolve(tree, archive, folder)
-    except _UNREADABLE as error:
-        raise ValueError(f"{path} is not a readable PyTorch checkpoint ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds no dictionary of tensors and settings")
-    return content
+
+    kind: str
+    config: ResidualConfig
+    channels: int
+    labels: int
+    state: dict[str, Tensor]
+    gaps: list[str]
+    leftovers: list[str]
+    stale: int
 
 
-def _interpret(data: bytes) -> Any:
-    """Run the stack machine of a pickle on plain data only."""
-    stack: list[Any] = []
-    memo: dict[Any, Any] = {}
+def recognise(tensors: Mapping[str, Tensor], flags: Mapping[str, Any] | None = None) -> Recognised:
+    """The authors' `model_state_dict_0` (or its EMA) with their `FLAGS` as one of our networks.
 
-    def to_mark() -> list[Any]:
-        at = max(i for i, item in enumerate(stack) if item is _MARK)
-        items = stack[at + 1 :]
-        del stack[at:]
-        return items
-
-    for opcode, argument, _ in pickletools.genops(data):
-        name = opcode.name
-        if name in ("PROTO", "FRAME"):
-            continue
-        if name == "STOP":
-            return stack.pop()
-        if name == "MARK":
-            stack.append(_MARK)
-        elif name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif name == "GLOBAL":
-            stack.append(str(argument).replace(" ", "."))
-        elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
-            stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
-        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
-            stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())
-        elif name == "TUPLE":
-            stack.append(tuple(to_mark()))
-        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            count = int(name[-1])
-            stack[-count:] = [tuple(stack[-count:])]
-        elif name in ("SETITEM", "SETITEMS"):
-            pairs = to_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
-            _items(stack[-1]).update(zip(pairs[::2], pairs[1::2], strict=True))
-        elif name in ("APPEND", "APPENDS"):
-            items = to_mark() if name == "APPENDS" else [stack.pop()]
-            stack[-1].extend(items)
-        elif name in ("REDUCE", "NEWOBJ"):
-            arguments, function = stack.pop(), stack.pop()
-            plain = function == "collections.OrderedDict"
-            stack.append(dict(*arguments) if plain else Call(str(function), arguments))
-        elif name == "BUILD":
-            state = stack.pop()
-            if isinstance(stack[-1], Call):
-                stack[-1].state = state
-        elif name == "BINPERSID":
-            stack.append(Call("storage", stack.pop()))
-        elif opcode.arg is not None and not isinstance(argument, tuple):
-            stack.append(argument)  # numbers and strings
-        else:
-            raise ValueError(f"the pickle uses the opcode {name}, which a checkpoint of tensors does not need")
-    raise ValueError("the pickle ends early")
-
-
-def _items(target: Any) -> dict[Any, Any]:
-    """The dictionary that SETITEMS fills: a dictionary, or the contents of an object that is one (EasyDict)."""
-    if isinstance(target, Call):
-        target.state = state = target.state if isinstance(target.state, dict) else {}
-        return state
-    return target  # type: ignore[no-any-return]  # anything else fails at once, as a TypeError
-
-
-def _resolve(value: Any, archive: zipfile.ZipFile, folder: str) -> Any:
-    """Replace the records of tensors by tensors, and other objects by their state."""
-    if isinstance(value, dict):
-        return {k: _resolve(v, archive, folder) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_resolve(v, archive, folder) for v in value)
-    if not isinstance(value, Call):
-        return value
-    if value.function == "torch._utils._rebuild_tensor_v2":
-        return _tensor(value.arguments, archive, folder)
-    return _resolve(value.state, archive, folder)
-
-
-def _tensor(arguments: tuple[Any, ...], archive: zipfile.ZipFile, folder: str) -> Tensor:
-    storage, offset, shape, stride = arguments[:4]
-    _, kind, key, _, length = storage.arguments
-    dtype = _DTYPES[kind.rpartition(".")[2]]
-    raw = bytearray(archive.read(f"{folder}data/{key}"))
-    if len(raw) != length * dtype.itemsize:
-        raise ValueError(f"the tensor storage {key} is truncated")
-    flat = torch.frombuffer(raw, dtype=dtype)
-    return flat.as_strided(shape, stride, offset).clone()
-
-
-def residual_state(theirs: Mapping[str, Tensor], conditional: bool = False) -> tuple[ResidualConfig, dict[str, Tensor]]:
-    """The authors' `model_state_dict_0` (or its EMA) as the shape and the parameters of a `ResidualEnergy`.
-
-    Their energies come coarsest scale first, ours finest first; their filters of fixed numbers, and the label maps of
-    unconditional models, are left out. Raises ValueError for tensors of another kind of network.
+    The tensors do not tell whether labels and the attention are used: the flags do. Without flags the model is taken
+    as unconditional. Raises ValueError for tensors of another kind of network.
     """
-    if "conv1.weight" not in theirs or "energy_map.weight" not in theirs:
-        raise ValueError("these tensors are not one of the authors' energy networks: no conv1 and energy_map")
-    parts = {match[1]: match[2] for name in theirs if (match := re.match(r"(res_?\d)([ab]?)\.", name))}
-    stages = sorted(parts)
-    letters = ["a", "b"] if parts[stages[0]] else [""]
-    width = theirs["conv1.weight"].shape[0]
-    outs = [theirs[f"{stage}{letters[-1]}.conv_downsample.weight"].shape[0] for stage in stages]
-    attention = 0
-    if "self_attn.gamma" in theirs:
-        attention = outs.index(theirs["self_attn.value_conv.weight"].shape[0]) + 1
-    prefixes = [p for p in ("", "mid_", "small_") if f"{p}conv1.weight" in theirs]
-    config = ResidualConfig(
-        width=width,
-        blocks=(len(letters) - 1,) * len(stages),
-        multipliers=tuple(out // width for out in outs),
-        attention=attention,
-        scales=len(prefixes),
+    flags = flags or {}
+    theirs = {name.removeprefix("module."): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    blocks = sorted({match[1] for name in theirs if (match := _BLOCK.match(name))})
+    if "conv1.weight" not in theirs or theirs["conv1.weight"].ndim != 4 or not blocks:
+        raise ValueError("these tensors are not one of the authors' energy networks: no conv1 and residual blocks")
+    spectral = any(name.endswith("conv1.weight_orig") for name in theirs)
+    config = _shape(theirs, blocks, flags, spectral)
+    classes = next((t.shape[1] for n, t in theirs.items() if n.endswith("latent_map.weight") and t.ndim == 2), 0)
+    labels = classes if flags.get("cond") else 0
+    channels = theirs["conv1.weight"].shape[1]
+    needed = dict(_names(config, blocks, labels > 0))
+    with torch.device("meta"):
+        wanted = ResidualEnergy(config, channels, labels).state_dict()
+    state, gaps = _taken(theirs, needed, wanted)
+    left = [name for name in theirs if name not in needed.values() and not _unused(name, config, labels)]
+    if blocks[0].startswith("res_"):
+        left += [f"FLAGS.{name}" for name in ("alias", "square_energy", "sigmoid") if flags.get(name)]
+    return Recognised(
+        kind=_kind(blocks, theirs, classes),
+        config=config,
+        channels=channels,
+        labels=labels,
+        state=state,
+        gaps=gaps,
+        leftovers=left,
+        stale=_refresh(state) if spectral else 0,
     )
-    ours: dict[str, Tensor] = {}
-    for scale, prefix in enumerate(prefixes):
-        here = {k.removeprefix(prefix): v for k, v in theirs.items() if k.startswith(prefix)}
-        used = stages[: len(stages) - scale]
-        for their_name, our_name in _layer_names(used, letters, 0 if scale else attention, conditional):
-            for kind in ("weight", "bias"):
-                ours[f"scales.{scale}.{our_name}.{kind}"] = here[f"{their_name}.{kind}"]
-        if not scale and attention:
-            index = attention * (len(letters) + 1)
-            ours[f"scales.0.layers.{index}.gamma"] = here["self_attn.gamma"]
-    return config, ours
 
 
-def _layer_names(stages: list[str], letters: list[str], attention: int, conditional: bool) -> Iterator[tuple[str, str]]:
-    """Pairs of their and our name of each layer of one scale."""
-    yield "conv1", "stem"
-    index = 0
-    inner = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2"}
-    if conditional:
-        inner |= {"latent_map": "label1", "latent_map_2": "label2"}
-    for number, stage in enumerate(stages, start=1):
-        for letter in letters:
-            yield from ((f"{stage}{letter}.{a}", f"layers.{index}.{b}") for a, b in inner.items())
+def _unused(name: str, config: ResidualConfig, labels: int) -> bool:
+    """Whether the energy does not depend on a tensor of theirs."""
+    if _UNUSED.fullmatch(name):
+        return True
+    if not labels and re.search(r"(^map_fc[12]|\.latent_map(_2)?)\.", name):
+        return True
+    return not config.attention and name.startswith("self_attn.")
+
+
+def _shape(theirs: Mapping[str, Tensor], blocks: list[str], flags: Mapping[str, Any], spectral: bool) -> ResidualConfig:
+    """The shape of the network: a stage ends with each block that halves the image."""
+    width = theirs["conv1.weight"].shape[0]
+    counts, outs, before = [], [], 0
+    for block in blocks:
+        down = theirs.get(f"{block}.conv_downsample.weight")
+        if down is None:
+            before += 1
+            continue
+        counts.append(before)
+        outs.append(down.shape[0])
+        before = 0
+    if not counts:
+        raise ValueError("these tensors are not one of the authors' energy networks: no conv_downsample")
+    value, gamma = theirs.get("self_attn.value_conv.weight"), theirs.get("self_attn.gamma")
+    used = flags.get("self_attn", gamma is not None and bool(gamma.any()))  # gamma stays 0 where it is not used
+    attention = outs.index(value.shape[0]) + 1 if used and value is not None and value.shape[0] in outs else 0
+    scales = sum(f"{prefix}conv1.weight" in theirs for prefix in PREFIXES)
+    coarse = theirs["mid_conv1.weight"].shape[0] if scales > 1 and "mid_conv1.weight" in theirs else width
+    normed = any(re.match(r"res_?1a?\.bn1\.", name) for name in theirs)
+    return ResidualConfig(
+        width=width,
+        blocks=tuple(counts),
+        multipliers=tuple(max(out // max(width, 1), 1) for out in outs),
+        attention=attention,
+        scales=scales,
+        norm="auto" if normed else "none",
+        spectral_norm=spectral,
+        coarse_width=0 if coarse == width else coarse,
+    )
+
+
+def _kind(blocks: list[str], theirs: Mapping[str, Tensor], classes: int) -> str:
+    if not blocks[0].startswith("res_"):
+        return "MNIST"
+    if "res_1a.conv_downsample.weight" not in theirs:
+        return "CIFAR-10"
+    return "ImageNet" if classes == 1000 else "CelebA-HQ (also of LSUN and objects)"
+
+
+def _names(config: ResidualConfig, blocks: list[str], conditional: bool) -> Iterator[tuple[str, str]]:
+    """Our name and theirs of each tensor."""
+    for scale, prefix in enumerate(PREFIXES[: config.scales]):
+        spectral = config.spectral_norm and not (scale and config.coarse_width)
+        normed = config.norm != "none" or (scale and config.coarse_width)
+        attention = 0 if scale else config.attention
+        for ours, theirs in _layers(config, blocks, len(config.blocks) - scale, attention):
+            layer = theirs.rpartition(".")[2]
+            if (layer in ("bn1", "bn2") and not normed) or (layer.startswith("latent_map") and not conditional):
+                continue
+            where, name = f"scales.{scale}.{ours}", f"{prefix}{theirs}"
+            if layer == "gamma":
+                yield where, name
+            elif spectral and layer in ("conv1", "conv2") and theirs != "conv1":
+                yield f"{where}.conv.bias", f"{name}.bias"
+                yield f"{where}.conv.parametrizations.weight.original", f"{name}.weight_orig"
+                for vector in ("u", "v"):
+                    yield f"{where}.conv.parametrizations.weight.0._{vector}", f"{name}.weight_{vector}"
+            else:
+                yield f"{where}.weight", f"{name}.weight"
+                yield f"{where}.bias", f"{name}.bias"
+
+
+def _layers(config: ResidualConfig, blocks: list[str], stages: int, attention: int) -> Iterator[tuple[str, str]]:
+    """Our name and theirs of each layer of one scale."""
+    yield "stem", "conv1"
+    index, rest = 0, iter(blocks)
+    inner = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
+    inner |= {"label1": "latent_map", "label2": "latent_map_2"}
+    for stage in range(stages):
+        for _ in range(config.blocks[stage] + 1):
+            block = next(rest)
+            yield from ((f"layers.{index}.{ours}", f"{block}.{theirs}") for ours, theirs in inner.items())
             index += 1
-        yield f"{stage}{letters[-1]}.conv_downsample", f"layers.{index}.conv"
+        yield f"layers.{index}.conv", f"{block}.conv_downsample"
         index += 1
-        if number == attention:
-            yield from ((f"self_attn.{a}_conv", f"layers.{index}.{a}") for a in ("query", "key", "value"))
+        if stage + 1 == attention:
+            yield from ((f"layers.{index}.{a}", f"self_attn.{a}_conv") for a in ("query", "key", "value"))
+            yield f"layers.{index}.gamma", "self_attn.gamma"
             index += 1
-    yield "energy_map", "head"
+    yield "head", "energy_map"
+
+
+def _taken(
+    theirs: Mapping[str, Tensor], needed: Mapping[str, str], wanted: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors that fit, by our names; and the names of those that are missing or do not fit."""
+    state, gaps = {}, []
+    for ours, tensor in wanted.items():
+        name = needed[ours]
+        found = theirs.get(name)
+        if found is None:
+            gaps.append(name)
+        elif found.shape != tensor.shape or not found.is_floating_point():
+            gaps.append(f"{name} {tuple(found.shape)} instead of {tuple(tensor.shape)}")
+        else:
+            state[ours] = found.float()
+    return state, gaps
+
+
+def _refresh(state: dict[str, Tensor]) -> int:
+    """Compute the spectral norms anew that were never kept up to date; gives their number.
+
+    The authors average parameters only: the vectors of their averaged model are those that it was made with, and give
+    no norm at all. Vectors that give at least half the norm are kept as they are.
+    """
+    stale = 0
+    for name in [name for name in state if name.endswith(".0._u")]:
+        base = name.removesuffix("0._u")
+        weight, u, v = (state.get(f"{base}{part}") for part in ("original", "0._u", "0._v"))
+        if weight is None or u is None or v is None:
+            continue
+        matrix = weight.flatten(1)
+        if torch.dot(u, matrix @ v) >= 0.5 * torch.linalg.matrix_norm(matrix, 2):
+            continue
+        for _ in range(100):
+            v = normalize(matrix.T @ u, dim=0)
+            u = normalize(matrix @ v, dim=0)
+        state[name], state[f"{base}0._v"] = u, v
+        stale += 1
+    return stale

@@ -8,14 +8,14 @@ from ebmctl.checkpoint import ModelConfig
 CARD = """\
 ---
 library_name: ebmctl
-license: apache-2.0
+license: {licence}
 tags: [energy-based-model, contrastive-divergence, image-generation]
 ---
 # An energy-based model of {name}
 
 E(x) for images of {channels} x {size} x {size} in [0, 1]; p(x) is proportional to exp(-E(x)). {about}
 
-Trained by [ebmctl](https://arxiv.org/abs/2012.01316) {version}: {steps} steps in {seconds} s.
+{made}
 
     ebmctl sample {folder} -n 64 -o samples.png
 
@@ -29,15 +29,33 @@ The method is that of Du, Li, Tenenbaum and Mordatch, "Improved Contrastive Dive
 
 def model_card(config: ModelConfig) -> str:
     """The README.md of a model folder: what it is, how to use it, its recipe."""
-    data, made = config.recipe.data, config.provenance
+    data = config.recipe.data
     return CARD.format(
-        name=data.name.partition(":")[0] if data.name.startswith("folder:") else data.name,
+        name=public_name(data.name),
         channels=data.channels,
         size=data.size,
         about=config.recipe.about,
-        version=made.get("ebmctl"),
-        steps=made.get("steps"),
-        seconds=made.get("seconds"),
+        licence=licence_of(config),
+        made=how_made(config),
         folder="PATH-OF-THIS-FOLDER",
         recipe=settings.dump_toml(config.recipe.to_mapping()),
     )
+
+
+def public_name(dataset: str) -> str:
+    """A dataset's name without a path, which is nobody's business."""
+    return dataset.partition(":")[0] if dataset.startswith(("folder:", "shards:")) else dataset
+
+
+def licence_of(config: ModelConfig) -> str:
+    """The licence of the weights as the Hub names it: of the authors' own, which have none, "unknown"."""
+    return "unknown" if "imported" in config.provenance else "apache-2.0"
+
+
+def how_made(config: ModelConfig) -> str:
+    """A sentence on where the weights are from."""
+    made = config.provenance
+    if "imported" in made:
+        which = "averaged weights" if str(made.get("weights")).startswith("ema") else "weights"
+        return f"Imported by ebmctl {made.get('ebmctl')} from a checkpoint of the paper's authors ({which})."
+    return f"Trained by ebmctl {made.get('ebmctl')}: {made.get('steps')} steps in {made.get('seconds')} s."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +23,9 @@ from ebmctl.recipe import from_mapping
 from ebmctl.schema import Part, Recipe
 
 FORMAT = 1
+LARGEST_JSON = 16 << 20  # bytes; a model's or a checkpoint's has a few thousand
+LARGEST_HEADER = 4 << 20  # of a safetensors file; the largest network's has less than 100 kB
+MOST_LABELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -77,20 +81,54 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
         registry.check_needed(document.get("plugins", []))
         config = ModelConfig(
             recipe=from_mapping({**document["recipe"], "network": document["architecture"], **document["sampling"]}),
-            labels=tuple(str(name) for name in document["labels"]),
+            labels=_label_names(document["labels"]),
             provenance=dict(document["provenance"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EbmctlError(f"{path} is not a model's configuration: {error!r} is missing or wrong") from error
     except UsageError as error:
         raise EbmctlError(f"{path}: {error}") from error
-    network = build_network(config.recipe.network, config.recipe.data.channels, len(config.labels))
-    load_weights(network, read_tensors(folder / "model.safetensors"), folder)
+    parts = (config.recipe.network, config.recipe.data.channels, len(config.labels))
+    weights = folder / "model.safetensors"
+    try:
+        _check_shapes(weights, *parts)  # before there is any memory for them
+        network = build_network(*parts)
+    except (ValueError, UsageError) as error:
+        raise EbmctlError(f"{path}: {error}") from error
+    load_weights(network, read_tensors(weights), weights)
     return config, network.eval().requires_grad_(False)
 
 
+def _label_names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(names) > MOST_LABELS:
+        raise ValueError("labels")
+    return tuple(names)
+
+
+def _check_shapes(path: Path, part: Part, channels: int, labels: int) -> None:
+    """Raise EbmctlError where the names or shapes in a file's header are not those of a network, which is not made."""
+    try:
+        with torch.device("meta"):
+            wanted = {name: list(t.shape) for name, t in build_network(part, channels, labels).state_dict().items()}
+    except (NotImplementedError, RuntimeError):
+        return  # a plugin's that can't be made without its values
+    with _opened(path) as file:
+        found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            is_there = f"is {found[name]}" if name in found else "is missing"
+            should_be = f"not {wanted[name]}" if name in found and name in wanted else ""
+            says = f"{name} {is_there} {should_be}" if name in wanted else f"{name} is too many"
+            raise EbmctlError(f"{path}: the weights do not fit the network in config.json: {says.strip()[-200:]}")
+
+
 def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: Path) -> None:
-    """Give a network its weights; raises EbmctlError where names or shapes differ."""
+    """Give a network its weights; raises EbmctlError where names, shapes or types differ, or a value is not finite."""
+    for name, tensor in network.state_dict().items():
+        if name in tensors and tensors[name].dtype != tensor.dtype:
+            raise EbmctlError(f"{where}: {name} has the type {tensors[name].dtype}, not {tensor.dtype}")
+        if name in tensors and not tensors[name].isfinite().all():
+            raise EbmctlError(f"{where}: {name} holds values that are not finite")
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
@@ -100,10 +138,12 @@ def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: P
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises EbmctlError with one line."""
     try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise EbmctlError(f"{path} has {path.stat().st_size:,} bytes, far more than one of ebmctl's")
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EbmctlError(f"can't read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EbmctlError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(document, dict):
         raise EbmctlError(f"{path} holds no JSON object")
@@ -112,8 +152,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file; raises EbmctlError with one line."""
-    try:
+    with _opened(path):
         return load_file(path)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """An open safetensors file whose header is whole and of a size that makes sense."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > LARGEST_HEADER:
+            raise EbmctlError(f"can't read {path}: its header would have {length:,} bytes")
+        with safe_open(path, framework="pt") as opened:
+            yield opened
     except (OSError, SafetensorError) as error:
         raise EbmctlError(f"can't read {path}: {error}") from error
 

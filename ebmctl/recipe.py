@@ -112,6 +112,11 @@ def read(name: str) -> dict[str, Any]:
         return settings.read_toml(path)
 
 
+def own_recipe(dataset: str) -> str:
+    """The recipe that a dataset is trained by where none is named."""
+    return dataset if dataset in bundled() else _OTHER_RECIPES.get(dataset, "default")
+
+
 def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> Recipe:
     """The recipe of a run from all its sources.
 
@@ -119,8 +124,7 @@ def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags:
     pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all.
     """
     registry.find_dataset(dataset)
-    own = dataset if dataset in bundled() else _OTHER_RECIPES.get(dataset, "default")
-    values = read(recipe or own)
+    values = read(recipe or own_recipe(dataset))
     size, channels = registry.native_shape(dataset)
     values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": dataset}
     for text in [*shlex.split(os.environ.get("EBMCTL_SET", "")), *assignments]:

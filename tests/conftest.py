@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-os.environ.pop("EBMCTL_SET", None)
+from tests.hub_server import WRITER, Hub, running_hub
+
+for variable in ("EBMCTL_SET", "EBMCTL_ZOO", "HF_TOKEN", "HF_HUB_OFFLINE"):
+    os.environ.pop(variable, None)
 os.environ["EBMCTL_PLUGINS"] = ""  # what else is installed here is not under test
+# huggingface_hub reads these when it is imported; nothing listens at that address, and nobody's token lies there
+os.environ |= {
+    "HF_ENDPOINT": "http://127.0.0.1:9",
+    "HF_HOME": str(Path(tempfile.gettempdir()) / "ebmctl-tests-have-no-home"),
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 torch.set_num_threads(1)  # tests run in parallel
 
 
@@ -28,3 +42,16 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(settings.dump_toml(resolve("noise", None, TINY, {}).to_mapping()))
     return tmp_path
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
+    """A Hub on loopback, a token that writes to it as ada, and an empty cache."""
+    with running_hub() as started:
+        monkeypatch.setenv("HF_ENDPOINT", started.url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        impatient = SimpleNamespace(**{**vars(time), "sleep": lambda _: None})  # the client waits between its tries
+        monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
+        monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
+        yield started

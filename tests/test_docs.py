@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import authors_program
 from tests.test_cli import call, process
+from tests.test_import import written
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -54,8 +56,11 @@ def workplace(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p.name != "plugins.md"], ids=lambda page: page.name)
-def test_page(page, workplace):
+def test_page(page, workplace, request):
     blocks = snippets(page.read_text(encoding="utf-8"))
+    if page.name == "zoo.md":
+        request.getfixturevalue("hub")
+        written(workplace / "model_50000.pth", authors_program.tensors("cifar", 8, classes=10), self_attn=True)
     if page.name == "python.md":  # it starts where the quickstart ends
         assert call("train", "digits")[0] == 0
     names: dict[str, object] = {}
@@ -73,7 +78,10 @@ def test_page(page, workplace):
 
 def run(arguments: list[str]) -> tuple[int, str]:
     if "--processes" not in arguments:
-        status, _, err = call(*arguments)
+        *arguments, target = arguments if ">" in arguments else (*arguments, None)
+        status, out, err = call(*(argument for argument in arguments if argument != ">"))
+        if target:
+            Path(target).write_text(out)
         return status, err
     running = process(*arguments)  # it starts itself anew
     _, err = running.communicate(timeout=300)
@@ -88,6 +96,15 @@ def test_pages_have_commands():
 
 
 COMMANDS = ([], ["train"], ["sample"], ["ood"], ["data", "prepare"], ["plugins"], ["plugins", "new"])
+COMMANDS += (
+    ["compose"],
+    ["push"],
+    ["zoo", "list"],
+    ["zoo", "show"],
+    ["zoo", "pull"],
+    ["zoo", "verify"],
+    ["zoo", "import"],
+)
 
 
 def test_every_option_of_the_readme_exists():

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ebmctl.authors import read_checkpoint, residual_state
+from ebmctl.authors import recognise
 from ebmctl.core.energy import frozen
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.torch_file import read_checkpoint
 
 FOLDER = Path(os.environ.get("EBMCTL_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 
@@ -28,9 +29,10 @@ def test_energies_and_gradients_equal_the_authors(name, weights):
     theirs = read_checkpoint(FOLDER / f"{name}.pth")
     expected = load_file(FOLDER / f"{name}.expected.safetensors")
     prefix = "ema_" if weights == "ema" else ""
-    config, state = residual_state(theirs[f"{prefix}model_state_dict_0"])
-    network = ResidualEnergy(config, channels=expected["x"].shape[1])
-    network.load_state_dict(state)
+    found = recognise(theirs[f"{prefix}model_state_dict_0"], theirs["FLAGS"])
+    assert (found.gaps, found.leftovers) == ([], [])
+    network = ResidualEnergy(found.config, channels=expected["x"].shape[1])
+    network.load_state_dict(found.state)
     for candidate in (network, frozen(network)):
         x = expected["x"].clone().requires_grad_()
         terms = candidate.terms(x)

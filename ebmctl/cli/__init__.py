@@ -7,7 +7,7 @@ import sys
 import typer
 
 from ebmctl import __version__
-from ebmctl.cli import compose, data, ood, plugins, sample, train
+from ebmctl.cli import compose, data, ood, plugins, push, sample, train, zoo
 
 app = typer.Typer(
     name="ebmctl",
@@ -21,6 +21,8 @@ app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("compose")(compose.compose)
 app.command("ood")(ood.ood)
+app.command("push")(push.push)
+app.add_typer(zoo.app, name="zoo")
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 

@@ -40,7 +40,8 @@ class _Lines(logging.Handler):
 def guard(debug: bool) -> Iterator[None]:
     """Turn errors into one line on standard error and the right exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         yield
     except EbmctlError as error:
@@ -94,22 +95,30 @@ def show(result: Mapping[str, Any], as_json: bool, title: str = "") -> None:
         print(json.dumps(result))
         return
     table = Table(title=title or None, show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in result.items():
         table.add_row(name.replace("_", " "), _escape(_text(value)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    _results().print(table)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A result of several columns on standard output, the first one left-aligned."""
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], text_last: bool = False) -> None:
+    """A result of several columns on standard output, the first one left-aligned; the last one may be text to wrap."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(header):
-        shown.add_column(title, justify="right" if index else "left", no_wrap=True)
+        is_text = text_last and index == len(header) - 1
+        shown.add_column(title, justify="right" if index and not is_text else "left", no_wrap=not is_text)
     for row in rows:
         shown.add_row(*map(_escape, row))
+    _results().print(shown)
+
+
+def _results() -> Console:
+    """The console of standard output."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no width to fit into
-    console.print(shown)
+    return console
 
 
 def _text(value: Any) -> str:

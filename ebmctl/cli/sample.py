@@ -13,7 +13,7 @@ from ebmctl.errors import UsageError
 
 
 def sample(
-    model: str = typer.Argument(..., help="A model folder, or a run folder.", metavar="MODEL"),
+    model: str = typer.Argument(..., help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"),
     n: int = typer.Option(64, "-n", help="How many images.", metavar="N"),
     out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
     flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
@@ -33,7 +33,7 @@ def sample(
         from ebmctl.files import check_writable
         from ebmctl.zoo import find_model
 
-        find_model(model)
+        folder = find_model(model)
         options = sampler_options(assignments)
         for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
             if path is not None and path.suffix.lower() not in known:
@@ -44,7 +44,7 @@ def sample(
         from ebmctl.images import save_gif, save_grid
         from ebmctl.model import load, sample_chain
 
-        loaded = load(model)
+        loaded = load(folder)
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
         frames, report = [], dict[str, float]()
         how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}

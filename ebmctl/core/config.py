@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 Norm = Literal["auto", "instance", "group", "none"]
 Policy = Literal["reservoir", "fifo"]
+MAX_WIDTH, MAX_BLOCKS = 16_384, 1_000  # far beyond use; a file that asks for more is wrong, or means harm
 
 
 def _check(config: Any, low: float, names: str, high: float = float("inf")) -> None:
@@ -23,7 +24,9 @@ class ResidualConfig:
 
     Stage i is `blocks[i]` residual blocks, one more that ends in a `Downsample` to `width * multipliers[i]` channels
     and half the size. `attention` counts the stages before the self-attention (0: none), which only the scale of the
-    full image has. Scale s sees the image at 1/2^s of its size and has s stages fewer.
+    full image has. Scale s sees the image at 1/2^s of its size and has s stages fewer. With a `coarse_width` above 0
+    the coarser scales start with that width, and keep weight standardisation and the "auto" norm whatever the full
+    scale has, as in the authors' networks for CelebA-HQ, LSUN, ImageNet and objects.
     """
 
     width: int = 64
@@ -33,13 +36,17 @@ class ResidualConfig:
     scales: int = 3
     norm: Norm = "auto"
     spectral_norm: bool = False
+    coarse_width: int = 0
 
     def __post_init__(self) -> None:
-        _check(self, 1, "width")
+        _check(self, 1, "width", MAX_WIDTH)
+        _check(self, 0, "coarse_width", MAX_WIDTH)
         if not self.blocks or min(self.blocks) < 0 or min(self.multipliers, default=0) < 1:
             raise ValueError("blocks has a number of 0 or more for each stage, multipliers one of 1 or more")
         if len(self.blocks) != len(self.multipliers):
             raise ValueError(f"blocks has {len(self.blocks)} stages and multipliers {len(self.multipliers)}")
+        if sum(self.blocks) + len(self.blocks) > MAX_BLOCKS or self.width * max(self.multipliers) > MAX_WIDTH:
+            raise ValueError(f"a network has at most {MAX_BLOCKS} blocks, of at most {MAX_WIDTH} channels")
         _check(self, 1, "scales", len(self.blocks))
         _check(self, 0, "attention", len(self.blocks))
 

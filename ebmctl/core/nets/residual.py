@@ -14,14 +14,19 @@ from ebmctl.core.nets.swish import Swish
 class Tower(nn.Module):
     """The energy of one scale: (B, C, H, W) -> (B,)."""
 
-    def __init__(self, config: ResidualConfig, channels: int, labels: int, stages: int, attention: int) -> None:
+    def __init__(self, config: ResidualConfig, channels: int, labels: int, scale: int) -> None:
         super().__init__()
-        width = config.width
+        stages, attention, width = len(config.blocks) - scale, config.attention, config.width
+        norm, spectral = config.norm, config.spectral_norm
+        if scale:
+            attention = 0
+            if config.coarse_width:
+                width, norm, spectral = config.coarse_width, "auto", False
         self.stem = Conv3x3(channels, width)
         self.layers = nn.ModuleList()
         for stage in range(stages):
             for _ in range(config.blocks[stage] + 1):
-                self.layers.append(ResidualBlock(width, config.norm, labels, config.spectral_norm))
+                self.layers.append(ResidualBlock(width, norm, labels, spectral))
             out = config.width * config.multipliers[stage]
             self.layers.append(Downsample(width, out))
             width = out
@@ -45,11 +50,7 @@ class ResidualEnergy(EnergyNetwork):
 
     def __init__(self, config: ResidualConfig, channels: int, labels: int = 0) -> None:
         super().__init__()
-        stages = len(config.blocks)
-        self.scales = nn.ModuleList(
-            Tower(config, channels, labels, stages - scale, 0 if scale else config.attention)
-            for scale in range(config.scales)
-        )
+        self.scales = nn.ModuleList(Tower(config, channels, labels, scale) for scale in range(config.scales))
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S) of images (B, C, H, W) in [0, 1], the full scale first."""

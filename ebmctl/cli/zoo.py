@@ -1,0 +1,191 @@
+"""`ebmctl zoo`: the models that are known by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ebmctl.cli import console
+from ebmctl.errors import EbmctlError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from ebmctl.zoo import ZooModel
+
+app = typer.Typer(help="Models known by name.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
+    """What is there, and where: bundled, cached, remote or unpublished."""
+    with console.guard(debug):
+        from ebmctl import zoo
+
+        rows = [_described(entry) for entry in zoo.zoo().values()]
+        if as_json:
+            console.show({"models": rows}, as_json=True)
+            return
+        header = ["name", "kind", "images", "where", "size", "figures"]
+        console.table(
+            header,
+            [
+                [
+                    (row["aliases"] or [row["name"]])[0],
+                    row["kind"],
+                    "x".join(map(str, row["shape"])),
+                    row["where"] + (" (your own)" if row["origin"] else ""),
+                    _size(row["bytes"]),
+                    "; ".join(f"{figure['name']} {figure['value']:g}" for figure in row["figures"]),
+                ]
+                for row in rows
+            ],
+            text_last=True,
+        )
+
+
+@app.command("show")
+def show(
+    name: str = typer.Argument(..., help="A name of the zoo.", metavar="NAME"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Everything about one model."""
+    with console.guard(debug):
+        from ebmctl import zoo
+
+        entry = zoo.find_entry(name)
+        if entry is None:
+            raise _unknown(name)
+        row = _described(entry)
+        if not as_json:
+            row["aliases"] = ", ".join(entry.aliases)
+            row["shape"] = " x ".join(map(str, entry.shape))
+            row["bytes"] = _size(row["bytes"])
+            row["figures"] = "; ".join(f"{f.name} {f.value:g} ({f.command})" for f in entry.figures)
+            row = {key: value for key, value in row.items() if value not in (None, "")}
+        console.show(row, as_json)
+
+
+@app.command("pull")
+def pull(
+    name: str = typer.Argument(..., help="A name of the zoo, or USER/REPO[@REVISION].", metavar="NAME"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Download a model into the Hub's cache, and check it."""
+    with console.guard(debug):
+        from ebmctl import hub, zoo
+        from ebmctl.files import sha256
+
+        if entry := zoo.find_entry(name):
+            folder = zoo.entry_folder(entry)
+        elif repository := hub.parse(name):
+            folder = hub.fetch(*repository)
+        else:
+            raise _unknown(name)
+        revision = folder.name if hub.COMMIT.fullmatch(folder.name) else None
+        weights = sha256(folder / hub.WEIGHTS)
+        result: dict[str, Any] = {"name": name, "folder": str(folder), "revision": revision, "sha256": weights}
+        console.show(result if as_json or revision else {k: v for k, v in result.items() if k != "revision"}, as_json)
+
+
+@app.command("verify")
+def verify(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
+    """Check the checksum of every model that is on this machine."""
+    with console.guard(debug):
+        from ebmctl import zoo
+
+        rows = [_verified(entry) for entry in zoo.zoo().values()]
+        if as_json:
+            console.show({"models": rows}, as_json=True)
+        else:
+            cells = [[row["name"], row["where"], row["result"]] for row in rows]
+            console.table(["name", "where", "result"], cells, text_last=True)
+        if bad := [row["name"] for row in rows if row["ok"] is False]:
+            raise EbmctlError(f"{len(bad)} of {len(rows)} models are not what their checksum says: {', '.join(bad)}")
+
+
+@app.command("import")
+def import_(
+    file: Path = typer.Argument(..., help="A checkpoint (.pth) of the paper's authors.", metavar="FILE"),
+    recipe: str = typer.Option(..., help="The recipe whose data and sampling it goes with.", metavar="NAME"),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Model folder; default: imported/NAME.", metavar="DIR"),
+    weights: str = typer.Option("ema", help="The averaged weights, or the last ones.", metavar="ema|model"),
+    label: str | None = typer.Option(None, help="The attribute of a conditional checkpoint.", metavar="ATTRIBUTE"),
+    allow_partial: bool = typer.Option(False, "--allow-partial", help="Import in spite of gaps and leftovers."),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Make a model folder of a checkpoint of the paper's authors; nothing in it is run."""
+    with console.guard(debug):
+        console.choice("--weights", weights, ["ema", "model"])
+        from ebmctl import recipe as recipes
+
+        recipes.read(recipe)
+        target = out or Path("imported") / Path(recipe).stem
+        if target.exists():
+            raise EbmctlError(f"{target} exists already; choose another --out")
+        from ebmctl.card import model_card
+        from ebmctl.checkpoint import save_model
+        from ebmctl.imported import import_checkpoint
+
+        made = import_checkpoint(file, recipe, "ema" if weights == "ema" else "model", label)
+        found = made.found
+        for what, names in (("missing", found.gaps), ("left over", found.leftovers)):
+            for name in names:
+                console.say(f"{what}: {name}")
+        if (found.gaps or found.leftovers) and not allow_partial:
+            raise EbmctlError(
+                f"{file} is not wholly a {found.kind} network that is known: {len(found.gaps)} tensors are missing and "
+                f"{len(found.leftovers)} left over, so its energies would be others; --allow-partial imports the rest"
+            )
+        if found.stale:
+            console.say(f"{found.stale} spectral norms were never brought up to date, and are computed anew")
+        save_model(target, made.config, made.weights, model_card(made.config))
+        result: dict[str, Any] = {
+            "output": str(target),
+            "kind": found.kind,
+            "parameters": sum(tensor.numel() for tensor in made.weights.values()),
+            "scales": found.config.scales,
+            "labels": list(made.config.labels),
+            "missing": found.gaps,
+            "left_over": found.leftovers,
+        }
+        console.show(result if as_json else {k: v for k, v in result.items() if v != []}, as_json)
+
+
+def _unknown(name: str) -> UsageError:
+    from ebmctl import zoo
+
+    return unknown("model", name, [n for entry in zoo.zoo().values() for n in (entry.name, *entry.aliases)])
+
+
+def _described(entry: ZooModel) -> dict[str, Any]:
+    from ebmctl import settings
+
+    weights = entry.folder and entry.folder / "model.safetensors"
+    described = settings.plain(entry)
+    described["figures"] = [settings.plain(figure) for figure in entry.figures]
+    described |= {"where": entry.standing, "bytes": weights.stat().st_size if weights and weights.is_file() else None}
+    described.setdefault("origin", None)
+    if not entry.published:
+        described |= {"train": entry.how_to_train, "import": entry.how_to_import}
+    return described
+
+
+def _verified(entry: ZooModel) -> dict[str, Any]:
+    from ebmctl import zoo
+
+    row: dict[str, Any] = {"name": entry.name, "where": entry.standing}
+    if row["where"] not in ("bundled", "cached"):
+        return {**row, "ok": None, "result": "not here"}
+    try:
+        zoo.check(entry)
+    except EbmctlError as error:
+        return {**row, "ok": False, "result": str(error)}
+    return {**row, "ok": True, "result": "as its checksum says" if entry.sha256 else "no checksum is known"}
+
+
+def _size(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e6:,.1f} MB"

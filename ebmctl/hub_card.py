@@ -1,0 +1,187 @@
+"""The model card of a repository on the Hub: it shows and tells what a model is."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ebmctl import settings
+from ebmctl.card import how_made, licence_of, public_name
+from ebmctl.checkpoint import ModelConfig
+from ebmctl.images import grid
+from ebmctl.model import Model, sample
+from ebmctl.plots import curve
+from ebmctl.results import Result, model_index
+
+PICTURE_LIMIT = 48_000  # bytes of a PNG; a larger picture becomes a JPEG
+LARGEST_PICTURE = 512  # pixels
+
+CARD = """\
+---
+library_name: ebmctl
+license: {licence}
+pipeline_tag: unconditional-image-generation
+tags: [energy-based-model, contrastive-divergence, image-generation]
+{index}---
+# {name}: an energy-based model of {dataset}
+
+{picture}E(x) is a number for an image of {channels} x {size} x {size} in [0, 1], low for what looks like the data:
+p(x) is proportional to exp(-E(x)). {about}
+
+## Use it
+
+    ebmctl sample {repo} -n 64 -o samples.png{label}
+
+The sampling recipe travels with the weights. From Python: `ebmctl.load("{repo}")`.
+
+| | |
+|---|---|
+| parameters | {parameters:,} |
+| scales | {scales} |
+| labels | {labels} |
+| SHA-256 of the weights | `{sha256}` |
+
+## Training
+
+{training}
+
+## Evaluation
+
+{evaluation}
+
+## Recipe
+
+```toml
+{recipe}```
+
+## Limits
+
+Energies are not normalised: they compare images under this model, not models. Samples come from chains of finite
+length, so they are not exactly from p(x), and may be blurred, saturated or repeat each other. The model knows its
+training data only, with whatever is missing or overdone there; what it draws or calls unusual says nothing about
+people.
+
+## Licence
+
+{licence_text}
+
+## Citation
+
+```bibtex
+@inproceedings{{du2021improved,
+  title     = {{Improved Contrastive Divergence Training of Energy-Based Models}},
+  author    = {{Du, Yilun and Li, Shuang and Tenenbaum, Joshua and Mordatch, Igor}},
+  booktitle = {{Proceedings of the 38th International Conference on Machine Learning}},
+  year      = {{2021}},
+  url       = {{https://arxiv.org/abs/2012.01316}}
+}}
+```
+{also}"""
+ENERGY_MATCHING = """
+It was trained by Energy Matching, too: Balcerak et al., 2025, [arXiv:2504.10612](https://arxiv.org/abs/2504.10612).
+"""
+
+
+def model_card(
+    model: Model,
+    repo: str,
+    checksum: str,
+    samples: int,
+    licence: str | None,
+    results: Sequence[Result],
+    metrics: Sequence[Mapping[str, Any]],
+) -> str:
+    """The README.md of a repository."""
+    config, data = model.config, model.recipe.data
+    dataset = public_name(data.name)
+    name = repo.partition("/")[2]
+    licence = licence or licence_of(config)
+    label = config.labels[-1] if config.labels else None
+    objectives = {phase.objective.name for phase in model.recipe.schedule}
+    return CARD.format(
+        licence=json.dumps(licence),
+        index=f"model-index: {model_index(name, results, dataset)}\n" if results else "",
+        name=name,
+        dataset=dataset + (f" ({data.label})" if data.label else ""),
+        picture=_picture(model, samples, label, repo),
+        channels=data.channels,
+        size=data.size,
+        about=model.recipe.about.rstrip(".") + "." if model.recipe.about else "",
+        repo=repo,
+        label=f' --label "{label}"' if label else "",
+        parameters=sum(p.numel() for p in model.network.parameters()),
+        scales=getattr(model.recipe.network.options, "scales", 1),
+        labels=", ".join(config.labels) or "none (unconditional)",
+        sha256=checksum,
+        training=_training(config, metrics),
+        evaluation=_evaluation(results),
+        recipe=settings.dump_toml(without_paths({"recipe": model.recipe.to_mapping()})["recipe"]),
+        licence_text=_licence_text(licence),
+        also=ENERGY_MATCHING if "energy-matching" in objectives else "",
+    )
+
+
+def without_paths(document: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without this machine's paths: of a folder of images, of the model that training began with."""
+    recipe = document["recipe"]
+    data, run = recipe["data"], recipe["run"]
+    kept = {**recipe, "data": {**data, "name": public_name(data["name"])}}
+    if run.get("init"):
+        kept["run"] = {**run, "init": Path(run["init"]).name}
+    return {**document, "recipe": kept, **({"dataset": kept["data"]["name"]} if "dataset" in document else {})}
+
+
+def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:
+    """A grid of samples as a data address, and how to draw it again."""
+    if not samples:
+        return ""
+    drawn = grid(sample(model, samples, seed=0, label=label)).convert("RGB")
+    if max(drawn.size) > LARGEST_PICTURE:
+        drawn.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+    stream, kind = io.BytesIO(), "png"
+    drawn.save(stream, "PNG", optimize=True)
+    if stream.tell() > PICTURE_LIMIT:
+        stream, kind = io.BytesIO(), "jpeg"
+        drawn.save(stream, "JPEG", quality=85)
+    data = base64.b64encode(stream.getvalue()).decode()
+    option = f' --label "{label}"' if label else ""
+    return (
+        f"![{samples} samples](data:image/{kind};base64,{data})\n\n"
+        f"*{samples} samples, not selected. To draw them: `ebmctl sample {repo} -n {samples} --seed 0{option}`.*\n\n"
+    )
+
+
+def _training(config: ModelConfig, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The last figures of the training, and its curves."""
+    lines = [line for line in metrics if "event" not in line and isinstance(line.get("step"), int)]
+    if not lines:
+        return how_made(config)
+    last, rows = lines[-1], ["| | last step |", "|---|---|"]
+    told = [k for k in last if k in ("step", "gradient") or k.startswith(("energy_", "loss_"))]
+    rows += [f"| {k.replace('_', ' ')} | {last[k]:,.6g} |" for k in told if isinstance(last[k], (int, float))]
+    names = [k for k in told if k.startswith("loss_") and k != "loss_cd"]  # which is the energy difference
+    names = ["energy_difference"] * ("energy_difference" in last) + names
+    plots = []
+    for name in names[:3]:
+        steps = [line["step"] for line in lines if isinstance(line.get(name), (int, float))]
+        values = [float(line[name]) for line in lines if isinstance(line.get(name), (int, float))]
+        plots.append(curve(name.replace("_", " "), steps, values))
+    shown = "\n\n".join(filter(None, plots))
+    return "\n".join([how_made(config), "", *rows, *(["", "```text", shown, "```"] if shown else [])])
+
+
+def _evaluation(results: Sequence[Result]) -> str:
+    if not results:
+        return "None was published with these weights."
+    rows = [f"| {r.dataset} ({r.split}) | {r.metric} | {r.value:.6g} | {r.note} |" for r in results]
+    return "\n".join(["| data | figure | value | how |", "|---|---|---|---|", *rows])
+
+
+def _licence_text(licence: str) -> str:
+    if licence == "unknown":
+        return "The weights are those of the paper's authors, who have stated no licence."
+    return f"The weights: {licence}. The data they were trained on has its own terms."

@@ -1,0 +1,122 @@
+"""Pickles read as data: opcodes are understood, and nothing that a pickle names is ever imported or called.
+
+Names stay strings, calls stay `Call` records. Only calls that checkpoints need are let pass; any other is refused by
+its name.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from dataclasses import dataclass
+from typing import IO, Any
+
+_MARK = object()
+TENSOR, PARAMETER, STORAGE = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "storage"
+_MAPPING = "collections.OrderedDict"
+_INERT = {
+    "easydict.EasyDict",  # the settings
+    "numpy.core.multiarray.scalar",  # scores that NumPy computed, as numbers of its own
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "_codecs.encode",  # bytes, as protocol 2 writes them
+}
+
+
+@dataclass
+class Call:
+    """A call that the pickle asks for, and that is never made."""
+
+    function: str
+    arguments: Any
+    state: Any = None
+
+
+def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any:
+    """Run the stack machine of a pickle on plain data only; adds what it says of each storage to `storages`.
+
+    Raises ValueError for calls and opcodes that tensors and settings do not need, and what damaged data ends in.
+    """
+    stack: list[Any] = []
+    memo: dict[Any, Any] = {}
+
+    def to_mark() -> list[Any]:
+        at = max(i for i, item in enumerate(stack) if item is _MARK)
+        items = stack[at + 1 :]
+        del stack[at:]
+        return items
+
+    for opcode, argument, _ in pickletools.genops(data):
+        name = opcode.name
+        if name in ("PROTO", "FRAME"):
+            continue
+        if name == "STOP":
+            return stack.pop()
+        if name == "MARK":
+            stack.append(_MARK)
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "GLOBAL":
+            stack.append(str(argument).replace(" ", "."))
+        elif name == "STACK_GLOBAL":
+            stack[-2:] = [f"{stack[-2]}.{stack[-1]}"]
+        elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
+            stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
+        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
+            stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())
+        elif name == "TUPLE":
+            stack.append(tuple(to_mark()))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            count = int(name[-1])
+            stack[-count:] = [tuple(stack[-count:])]
+        elif name in ("SETITEM", "SETITEMS"):
+            pairs = to_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
+            _items(stack[-1]).update(zip(pairs[::2], pairs[1::2], strict=True))
+        elif name in ("APPEND", "APPENDS"):
+            items = to_mark() if name == "APPENDS" else [stack.pop()]
+            stack[-1].extend(items)
+        elif name in ("REDUCE", "NEWOBJ"):
+            arguments, function = stack.pop(), stack.pop()
+            stack.append(_call(function, arguments))
+        elif name == "INST":
+            raise _refused(str(argument).replace(" ", "."))
+        elif name == "OBJ":
+            raise _refused(to_mark()[0])
+        elif name == "BUILD":
+            state = stack.pop()
+            if isinstance(stack[-1], Call):
+                stack[-1].state = state
+        elif name == "BINPERSID":
+            stack.append(Call(STORAGE, stack.pop()))
+            if storages is not None:
+                storages.append(stack[-1].arguments)
+        elif opcode.arg is not None and not isinstance(argument, tuple):
+            stack.append(argument)  # numbers and strings
+        else:
+            raise ValueError(f"the pickle uses the opcode {name}, which a checkpoint of tensors does not need")
+    raise ValueError("the pickle ends early")
+
+
+def _call(function: Any, arguments: Any) -> Any:
+    """The record of a call, refused where checkpoints have no need of it."""
+    if function == _MAPPING:
+        return dict(*arguments)
+    if function not in {TENSOR, PARAMETER, *_INERT}:
+        raise _refused(function)
+    return Call(function, arguments)
+
+
+def _refused(function: Any) -> ValueError:
+    name = function if isinstance(function, str) else "what another call gave"
+    return ValueError(f"it calls {name[:100]}, which a checkpoint of tensors does not need; nothing was run")
+
+
+def _items(target: Any) -> dict[Any, Any]:
+    """The dictionary that SETITEMS fills: a dictionary, or the contents of an object that is one (EasyDict)."""
+    if isinstance(target, Call):
+        target.state = state = target.state if isinstance(target.state, dict) else {}
+        return state
+    return target  # type: ignore[no-any-return]  # anything else fails at once, as a TypeError

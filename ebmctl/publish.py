@@ -1,0 +1,93 @@
+"""A model made ready for the Hub: its folder, and a model card that shows and tells what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ebmctl import hub, settings, zoo
+from ebmctl.card import public_name
+from ebmctl.checkpoint import ModelConfig, read_json
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.files import sha256
+from ebmctl.hub_card import model_card, without_paths
+from ebmctl.model import load
+from ebmctl.recipe import own_recipe
+from ebmctl.results import Result, read_results
+from ebmctl.runfolder import RunFolder
+
+
+@dataclass(frozen=True)
+class Package:
+    """The files to send by their names there, what they are of, and the checksum of the weights."""
+
+    files: Mapping[str, Path]
+    config: ModelConfig
+    sha256: str
+
+
+@contextlib.contextmanager
+def package(
+    reference: str, repo: str, samples: int, licence: str | None, result_files: Sequence[Path]
+) -> Iterator[Package]:
+    """A model's files as they are sent, in a folder that is removed afterwards.
+
+    The weights are the model's own, loaded once to see that they are whole. The configuration names no path of this
+    machine. The card has a picture of `samples` samples (0: none), drawn with seed 0, within its text: pictures are
+    not sent as files.
+    """
+    if not hub.REPO.fullmatch(repo):
+        raise UsageError(f"'{repo}' names no repository; give USER/REPO")
+    if samples < 0:
+        raise UsageError(f"--samples is 0 or more, not {samples}")
+    model = load(reference)
+    source = model.source
+    assert source is not None
+    checksum = sha256(source / hub.WEIGHTS)
+    run = RunFolder(source.parent)
+    found = [*sorted((run.path / "evaluation").glob("*.json")), *result_files]
+    results = [result for path in found for result in read_results(path, checksum)]
+    entry = zoo.find_entry(reference)
+    if entry:
+        results += [
+            Result("unconditional-image-generation", entry.dataset, f.name, f.value, f"`{f.command}`")
+            for f in entry.figures
+        ]
+    metrics = run.read_metrics() if run.metrics.is_file() else []
+    card = model_card(model, repo, checksum, samples, licence, results, metrics)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            shutil.copyfile(source / hub.WEIGHTS, folder / hub.WEIGHTS)
+            document = without_paths(read_json(source / hub.CONFIG))
+            (folder / hub.CONFIG).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            (folder / hub.CARD).write_text(card, encoding="utf-8")
+        except OSError as error:
+            raise EbmctlError(f"can't write to {folder}: {error.strerror}") from error
+        yield Package({file: folder / file for file in hub.FILES}, model.config, checksum)
+
+
+def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> str:
+    """The zoo.toml entry of a pushed model, to paste."""
+    data = config.recipe.data
+    dataset = public_name(data.name)
+    concept = data.label.lower() if data.label and data.label != "class" else None
+    name = f"{config.recipe.network.name}.{dataset}" + (f"-{concept}" if concept else "")
+    labels = config.labels
+    meant = {"label": labels[1]} if len(labels) == 2 and labels[0] == f"not {labels[1]}" else {}
+    entry = {
+        "kind": "concept" if concept else "generator",
+        "repo": repo,
+        "revision": revision,
+        "sha256": checksum,
+        "dataset": dataset,
+        "shape": list(config.shape),
+        "recipe": own_recipe(dataset),
+        **({"family": dataset, "concept": concept, **meant} if concept else {}),
+    }
+    return settings.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")

@@ -1,0 +1,447 @@
+"""The real client against a Hub on loopback: push, pull, pins, tokens, and what can break."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import resource
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import ebmctl
+from ebmctl import hub as hubs
+from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.core.config import MatchingConfig
+from ebmctl.errors import EbmctlError
+from ebmctl.files import sha256
+from ebmctl.schema import Part
+from tests.hub_server import READER, STRANGER, Fault, Hub
+from tests.test_cli import call, process
+from tests.test_run import recipe
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A tiny model folder."""
+    return saved(tmp_path / "model", 0)
+
+
+def saved(folder: Path, steps: int, *changes: str) -> Path:
+    torch.manual_seed(steps)
+    matched = Part("energy-matching", MatchingConfig())
+    config = ModelConfig(
+        replace(recipe(*changes), objective=matched), (), {"ebmctl": "0.1.0", "steps": steps, "seconds": 1.0}
+    )
+    save_model(folder, config, build_network(config.recipe.network, config.shape[0], 0).state_dict(), "# card\n")
+    return folder
+
+
+def put(hub: Hub, name: str, folder: Path, private: bool = False) -> str:
+    """A model folder straight into a repository; gives the revision."""
+    return hub.commit(name, {item.name: item.read_bytes() for item in folder.iterdir()}, private)
+
+
+def error_of(*arguments: str) -> str:
+    """The one line of an error, of status 1 and with nothing on standard output."""
+    status, out, err = call(*arguments)
+    assert (status, out) == (1, ""), err
+    (line,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert "Traceback" not in err
+    return line
+
+
+def halves(tmp_path: Path) -> list[Path]:
+    """What the cache holds that looks like a whole file at a wrong size."""
+    return [p for p in (tmp_path / "cache").rglob("blobs/*") if not p.name.endswith(".incomplete")]
+
+
+# push
+
+
+def test_the_picture_and_the_paper(hub, here):
+    folder = saved(here / "colour", 3, "data.size=128", "data.channels=3")
+    assert call("push", str(folder), "ada/toy", "--samples", "16")[0] == 0
+    card = hub.files("ada/toy")["README.md"].decode()
+    match = re.search(r"!\[16 samples\]\(data:image/(\w+);base64,([^)]+)\)", card)
+    picture = Image.open(io.BytesIO(base64.b64decode(match[2])))
+    assert (match[1], picture.format, max(picture.size)) == ("jpeg", "JPEG", 512)
+    assert len(card) < 400_000
+    assert "arXiv:2504.10612" in card
+
+
+def test_push_then_use_by_name(hub, here, model):
+    status, out, err = call("push", str(model), "ada/toy", "--samples", "4", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    sent = hub.files("ada/toy")
+    assert set(sent) == {".gitattributes", "config.json", "model.safetensors", "README.md"}
+    assert (result["revision"], result["sha256"]) == (hub.repos["ada/toy"].head, sha256(model / "model.safetensors"))
+    assert sent["model.safetensors"] == (model / "model.safetensors").read_bytes()
+    assert not hub.repos["ada/toy"].private
+    status, _, err = call("sample", "ada/toy", "-n", "4", "-o", "hub.png")
+    assert status == 0, err
+    assert call("sample", str(model), "-n", "4", "-o", "local.png")[0] == 0
+    assert Image.open("hub.png").tobytes() == Image.open("local.png").tobytes()
+    assert ebmctl.load(f"ada/toy@{result['revision']}").sha256() == result["sha256"]
+
+
+def test_dry_run_sends_nothing(hub, here, model):
+    status, out, err = call("push", str(model), "ada/toy", "--dry-run", "--json")
+    assert status == 0, err
+    result = json.loads(out)
+    assert (result["sent"], list(result["files"])) == (False, ["config.json", "model.safetensors", "README.md"])
+    assert hub.requests == []
+
+
+def test_the_entry_for_a_zoo(hub, here, model):
+    status, out, err = call("push", str(model), "ada/toy", "--zoo", "--samples", "0")
+    assert status == 0, err
+    Path("zoo.toml").write_text(out + "\n" + out.replace("residual.noise", "residual.other"))  # pasted twice
+    status, out, err = call("zoo", "list", "--json")
+    assert status == 0, err
+    (entry, *_) = json.loads(out)["models"]
+    assert (entry["name"], entry["where"], entry["origin"]) == ("residual.noise", "remote", "zoo.toml")
+    assert call("zoo", "pull", "residual.noise")[0] == 0
+    rows = json.loads(call("zoo", "list", "--json")[1])["models"]
+    assert (rows[0]["where"], rows[0]["bytes"]) == ("cached", (model / "model.safetensors").stat().st_size)
+    status, out, _ = call("zoo", "verify", "--json")
+    assert (status, json.loads(out)["models"][0]["ok"]) == (0, True)
+
+
+def test_the_card(hub, here):
+    assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run")[0] == 0
+    checksum = sha256(here / "run" / "model" / "model.safetensors")
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95}
+    row = {"out": "constant", **dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), figure)}
+    outliers = {"in": "noise", "model_sha256": checksum, "score": "energy", "results": [row]}
+    (here / "run" / "evaluation").mkdir()
+    (here / "run" / "evaluation" / "ood.json").write_text(json.dumps(outliers))
+    drawn = {"model": "run", "n": 100, "split": "test", "metrics": {"fid": {"value": 12.5, "extractor": "toy"}}}
+    Path("drawn.json").write_text(json.dumps(drawn))
+    status, _, err = call("push", "run", "ada/toy", "--samples", "4", "--results", "drawn.json")
+    assert status == 0, err
+    card = hub.files("ada/toy")["README.md"].decode()
+    _, front, body = card.split("---\n", 2)
+    head = yaml.safe_load(front)
+    assert (head["library_name"], head["license"]) == ("ebmctl", "apache-2.0")
+    (index,) = head["model-index"]
+    assert {r["task"]["type"]: r["metrics"][0]["value"] for r in index["results"]} == {
+        "outlier-detection": 0.9,
+        "unconditional-image-generation": 12.5,
+    }
+    for part in (
+        "![4 samples](data:image/png;base64,",
+        "ebmctl sample ada/toy -n 64 -o samples.png",
+        "| energy difference |",
+        "step 6",
+        "| noise (test) | AUROC | 0.9 | against constant",
+        "## Recipe",
+        "## Limits",
+        "## Licence",
+        "@inproceedings{du2021improved,",
+    ):
+        assert part in body
+    (here / "other.json").write_text(json.dumps({**outliers, "model_sha256": "0" * 64}))
+    assert "other weights" in error_of("push", "run", "ada/toy", "--samples", "0", "--results", "other.json")
+
+
+def test_paths_stay_at_home(hub, tmp_path, here):
+    folder = saved(tmp_path / "mine", 1, "data.name=folder:/home/ada/secret", "run.init=/home/ada/first")
+    assert call("push", str(folder), "ada/toy", "--samples", "0")[0] == 0
+    for data in hub.files("ada/toy").values():
+        assert b"secret" not in data
+        assert b"/home/ada" not in data
+    assert ebmctl.load("ada/toy").recipe.data.name == "folder"
+
+
+def test_only_three_kinds_of_files_are_sent(hub, here, model):
+    (model / "notes.txt").write_text("private")
+    (model / "old.pkl").write_bytes(b"\x80\x04.")
+    assert call("push", str(model), "ada/toy", "--samples", "0")[0] == 0
+    assert not {"notes.txt", "old.pkl"} & set(hub.files("ada/toy"))
+    with pytest.raises(EbmctlError, match="only safetensors, JSON and Markdown"):
+        hubs.push({"old.pkl": model / "old.pkl"}, "ada/toy", private=False)
+
+
+def test_private(hub, here, model, monkeypatch):
+    assert call("push", str(model), "ada/toy", "--private", "--samples", "0")[0] == 0
+    assert hub.repos["ada/toy"].private
+    assert ebmctl.load("ada/toy").shape == (1, 8, 8)
+    monkeypatch.setenv("HF_HUB_CACHE", str(here / "another"))
+    monkeypatch.setenv("HF_TOKEN", STRANGER)
+    assert "no repository ada/toy, or it is private" in error_of("sample", "ada/toy")
+    monkeypatch.delenv("HF_TOKEN")
+    assert "no repository ada/toy, or it is private" in error_of("sample", "ada/toy")
+
+
+def test_an_open_repository_does_not_become_private(hub, here, model):
+    put(hub, "ada/toy", model)
+    assert "is open to all" in error_of("push", str(model), "ada/toy", "--private", "--samples", "0")
+
+
+@pytest.mark.parametrize(
+    ("token", "repo", "message"),
+    [
+        (None, "ada/toy", "the Hub asks who you are"),
+        ("hf_wrong", "ada/toy", "the Hub refused the token for ada/toy (401)"),
+        (READER, "ada/toy", "the token has no right to do that to ada/toy (403)"),
+        (STRANGER, "ada/toy", "the token has no right to do that to ada/toy (403)"),
+    ],
+)
+def test_tokens(hub, here, model, monkeypatch, token, repo, message):
+    if token is None:
+        monkeypatch.delenv("HF_TOKEN")
+    else:
+        monkeypatch.setenv("HF_TOKEN", token)
+    assert message in error_of("push", str(model), repo, "--samples", "0")
+    assert hub.repos == {}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": b'{"model_type": "bert"}', "pytorch_model.bin": b"x"},
+        {"app.py": b"x"},
+        {"config.json": b"[]"},
+    ],
+)
+def test_a_repository_of_another_kind_is_left_alone(hub, here, model, files):
+    before = hub.commit("ada/toy", files)
+    assert "holds something else" in error_of("push", str(model), "ada/toy", "--samples", "0")
+    assert hub.repos["ada/toy"].head == before
+
+
+def test_a_new_version_and_the_same_again(hub, here, model):
+    assert call("push", str(model), "ada/toy", "--samples", "0")[0] == 0
+    first = hub.repos["ada/toy"].head
+    status, out, _ = call("push", str(model), "ada/toy", "--samples", "0", "--json")
+    assert (status, json.loads(out)["sent"], json.loads(out)["revision"]) == (0, False, first)  # nothing has changed
+    assert hub.repos["ada/toy"].head == first
+    newer = saved(here / "newer", 1)
+    assert call("push", str(newer), "ada/toy", "--samples", "0")[0] == 0
+    assert ebmctl.load("ada/toy").sha256() == sha256(newer / "model.safetensors")
+    assert ebmctl.load(f"ada/toy@{first}").sha256() == sha256(model / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("PUT", "/large/", "cut", 99, 500),
+        Fault("PUT", "/large/", 500, 99),
+        Fault("POST", "/commit/", 503, 99),
+        Fault("POST", "/commit/", "cut", 99),
+        Fault("POST", "/batch", 500, 99),
+        Fault("POST", "/preupload/", 500, 99),
+        Fault("POST", "/repos/create", 500, 99),
+    ],
+    ids=lambda fault: f"{fault.path}-{fault.what}",
+)
+def test_a_push_that_breaks_off_ends_whole_the_next_time(hub, here, model, fault):
+    hub.faults = [fault]
+    line = error_of("push", str(model), "ada/toy", "--samples", "0")
+    assert "nothing is lost, try again" in line
+    assert "model.safetensors" not in (hub.files("ada/toy") if hub.repos else {})
+    hub.faults = []
+    status, _, err = call("push", str(model), "ada/toy", "--samples", "0")
+    assert status == 0, err
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
+
+
+def test_an_upload_that_is_cut_once_goes_on_by_itself(hub, here, model):
+    hub.faults = [Fault("PUT", "/large/", "cut", 1, 500)]
+    assert call("push", str(model), "ada/toy", "--samples", "0")[0] == 0
+    assert "model.safetensors" in hub.files("ada/toy")
+
+
+def test_wrong_uses_of_push(hub, here, model):
+    for arguments, status, message in (
+        ([str(model), "toy"], 2, "give USER/REPO"),
+        ([str(model), "../toy"], 2, "give USER/REPO"),
+        ([str(model), "ada/toy", "--samples", "-1"], 2, "--samples is 0 or more"),
+        (["nothing", "ada/toy"], 1, "there is no model 'nothing'"),
+    ):
+        found, out, err = call("push", *arguments)
+        assert (found, out, message in err) == (status, "", True), err
+    assert hub.requests == []
+
+
+# pull
+
+
+def test_pins(hub, here, model):
+    first = put(hub, "ada/toy", model)
+    put(hub, "ada/toy", saved(here / "newer", 1))
+    pinned = json.loads(call("zoo", "pull", f"ada/toy@{first}", "--json")[1])
+    assert (pinned["revision"], pinned["sha256"]) == (first, sha256(model / "model.safetensors"))
+    newest = json.loads(call("zoo", "pull", "ada/toy", "--json")[1])
+    assert newest["revision"] == hub.repos["ada/toy"].head != first
+    assert "has no such revision" in error_of("sample", "ada/toy@" + "0" * 40)
+    assert "has no such revision" in error_of("sample", "ada/toy@v9")
+
+
+def test_a_pinned_model_needs_no_connection_again(hub, here, model):
+    revision = put(hub, "ada/toy", model)
+    assert call("zoo", "pull", f"ada/toy@{revision}")[0] == 0
+    hub.requests.clear()
+    assert ebmctl.load(f"ada/toy@{revision}").shape == (1, 8, 8)
+    assert hub.requests == []
+
+
+def test_offline(hub, here, model, monkeypatch):
+    revision = put(hub, "ada/toy", model)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "ada/toy is not in the cache, or not all of it, and offline mode" in error_of("sample", "ada/toy")
+    assert "can't be pushed in offline mode" in error_of("push", str(model), "ada/toy", "--samples", "0")
+    assert hub.requests == []
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert call("zoo", "pull", "ada/toy")[0] == 0
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub.requests.clear()
+    assert ebmctl.load("ada/toy").shape == ebmctl.load(f"ada/toy@{revision}").shape == (1, 8, 8)
+    assert hub.requests == []
+
+
+def test_no_connection(hub, here, model, monkeypatch):
+    put(hub, "ada/toy", model)
+    assert call("zoo", "pull", "ada/toy")[0] == 0
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert ebmctl.load("ada/toy").shape == (1, 8, 8)  # from the cache
+    assert "the connection to the Hub failed for ada/other" in error_of("sample", "ada/other")
+    assert "the connection to the Hub failed for ada/new" in error_of("push", str(model), "ada/new", "--samples", "0")
+
+
+def test_a_mistyped_path_is_not_sent_to_the_hub(hub, here):
+    (here / "runs").mkdir()
+    assert "runs has no 00000-digit;" in error_of("sample", "runs/00000-digit")
+    assert hub.requests == []
+
+
+def test_other_repositories(hub, here):
+    hub.commit("ada/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 1000})
+    assert "ada/bert is not a model of ebmctl: its config.json is another kind's" in error_of("sample", "ada/bert")
+    assert not [path for _, path in hub.requests if path.endswith(".safetensors")]  # nothing large came
+    hub.commit("ada/empty", {"README.md": b"# hello"})
+    assert "ada/empty is not a model of ebmctl: it has no config.json" in error_of("sample", "ada/empty")
+
+
+def test_a_download_that_is_cut_goes_on_where_it_ended(hub, here, model):
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault("GET", "model.safetensors", "cut", 1, 700)]
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
+
+
+def test_a_download_that_never_ends_leaves_nothing_half_written(hub, here, model, tmp_path):
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault("GET", "model.safetensors", "cut", 99, 0)]
+    assert "the connection to the Hub failed for ada/toy" in error_of("zoo", "pull", "ada/toy")
+    assert {path.stat().st_size for path in halves(tmp_path)} == {(model / "config.json").stat().st_size}
+    hub.faults = []
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_that_fails(hub, here, model, status):
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault(method, "/ada/toy/resolve", status, 99) for method in ("HEAD", "GET")]
+    assert f"the Hub failed ({status}) for ada/toy" in error_of("zoo", "pull", "ada/toy")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_file_that_is_altered_on_its_way(hub, here, model, file):
+    """The client checks sizes only; the altered byte is found by its checksum, and the next try gets it whole."""
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault("GET", file, "alter", 1)]
+    assert f"{file} of ada/toy was altered on its way" in error_of("sample", "ada/toy")
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
+
+
+def test_weights_of_another_checksum(hub, here, model):
+    revision = put(hub, "ada/toy", model)
+    entry = '[models."residual.toy"]\nkind = "generator"\ndataset = "noise"\nrecipe = "default"\nshape = [1, 8, 8]\n'
+    Path("zoo.toml").write_text(entry + f'repo = "ada/toy"\nrevision = "{revision}"\nsha256 = "{"0" * 64}"\n')
+    assert "have another checksum" in error_of("sample", "residual.toy")
+    status, out, err = call("zoo", "verify", "--json")
+    assert (status, json.loads(out)["models"][0]["ok"]) == (1, False)
+    assert "models are not what their checksum says: residual.toy" in err
+
+
+def test_a_cached_file_that_is_altered_later(hub, here, model, tmp_path):
+    revision = put(hub, "ada/toy", model)
+    assert call("zoo", "pull", f"ada/toy@{revision}")[0] == 0
+    blob = tmp_path / "cache" / "models--ada--toy" / "blobs" / sha256(model / "model.safetensors")
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\0")
+    assert "altered on its way, or in the cache" in error_of("sample", f"ada/toy@{revision}")
+    assert ebmctl.load(f"ada/toy@{revision}").sha256() == sha256(model / "model.safetensors")
+
+
+def test_two_pulls_at_once(hub, here, model):
+    put(hub, "ada/toy", model)
+    pulls = [process("zoo", "pull", "ada/toy", "--json", cwd=here) for _ in range(2)]
+    for pull in pulls:
+        out, err = pull.communicate(timeout=120)
+        assert pull.returncode == 0, err
+        assert json.loads(out)["sha256"] == sha256(model / "model.safetensors")
+
+
+def test_a_pull_that_is_killed(hub, here, model, tmp_path):
+    """The server never sends the end of the weights; nothing that looks whole is left, and the next pull works."""
+    put(hub, "ada/toy", model)
+    hub.faults = [Fault("GET", "model.safetensors", "hang", 1, 700)]
+    pull = process("zoo", "pull", "ada/toy", cwd=here)
+    deadline = time.monotonic() + 60
+    while hub.faults[0].times:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pull.kill()
+    pull.communicate()
+    assert sha256(model / "model.safetensors") not in {path.name for path in halves(tmp_path)}
+    assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
+
+
+def test_two_threads_at_once(hub, here, model):
+    put(hub, "ada/toy", model)
+    found: list[str | None] = []
+    threads = [threading.Thread(target=lambda: found.append(ebmctl.load("ada/toy").sha256())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [sha256(model / "model.safetensors")] * 4
+
+
+def test_a_full_disk(hub, here, tmp_path):
+    """A limit on the size of files stands in for it: the write fails in the middle, the same way."""
+    folder = saved(tmp_path / "large", 0, "network.width=32")
+    put(hub, "ada/toy", folder)
+    limit = (folder / "model.safetensors").stat().st_size // 2
+    program = (
+        f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "import sys\nfrom ebmctl.cli import main\nsys.argv = ['ebmctl', 'zoo', 'pull', 'ada/toy']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "error: can't write ada/toy into the Hub's cache: File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sha256(folder / "model.safetensors") not in {path.name for path in halves(tmp_path)}
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != limit
+    assert ebmctl.load("ada/toy").sha256() == sha256(folder / "model.safetensors")
+
+
+def test_the_server_is_what_it_says(hub, model):
+    """The addresses of blobs are the checksums that the client and we check."""
+    put(hub, "ada/toy", model)
+    folder = hubs.fetch("ada/toy")
+    blob = (folder / "model.safetensors").resolve()
+    assert hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name
