@@ -14,7 +14,7 @@ from ebmctl.core.config import FlowConfig, SampleConfig
 class DataConfig:
     """Images: the dataset's name, their size in pixels, 1 or 3 channels.
 
-    `label` names the attribute whose two values condition the energy, or "class" for the dataset's classes; empty: an
+    `label` names the attribute whose values condition the energy, or "class" for the dataset's classes; empty: an
     unconditional model. For a share of `label_dropout` of the images the label is zero, so that the network learns the
     energy of all of them too, which `compose` counts once. `dequantize` adds uniform noise of one grey level to the
     8-bit values. `workers` is the number of processes that read images ahead.

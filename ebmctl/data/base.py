@@ -25,7 +25,7 @@ class DataRequest:
 
 
 class ImageBatch(NamedTuple):
-    """Images (B, C, H, W), uint8, and labels (B, L), float in [0, 1] (one-hot classes or binary attributes)."""
+    """Images (B, C, H, W), uint8, and labels (B, L), float in [0, 1] (one-hot classes or attributes)."""
 
     images: Tensor
     labels: Tensor
@@ -36,6 +36,7 @@ class ImageDataset(Protocol):
     """Images of one shape. `label_names` has L names; L = 0 for sets without labels.
 
     `exclusive` says that each image has exactly one of the labels (classes), not any number of them (attributes).
+    An attribute is binary, or has several values: labels `NAME=VALUE`, of which an image has exactly one for each NAME.
     """
 
     label_names: tuple[str, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +11,27 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
+from ebmctl.data.base import DataRequest, ImageDataset
+from ebmctl.data.drawn import DrawnImages, stream
 from ebmctl.data.transform import to_pixels
 
 ATTRIBUTES = ("young", "female", "smiling", "wavy_hair")
-COUNT = {"train": 50_000, "test": 5_000}
 SIZE = 32
 CANVAS = 128  # drawn at four times the size, and shrunk
 
 Color = tuple[int, int, int]
 Array = NDArray[np.float64]
 _CIRCLE: Array = np.stack([f(np.linspace(0, 2 * np.pi, 20, endpoint=False)) for f in (np.cos, np.sin)], 1)
+LENGTHS = (
+    (0.235, 0.285),  # the width of the head
+    (0.3, 0.345),  # its height
+    (-0.05, 0.05),  # to the right of the middle
+    (-0.03, 0.04),  # below it
+    (-0.14, 0.14),  # how far the head is tilted
+    (0.4, 0.5),  # from the nose to an eye
+    (-0.25, 0.25),  # where the eyes look to
+    (0, 2 * np.pi),  # of the waves of the hair
+)
 
 
 class Look(NamedTuple):
@@ -42,63 +51,55 @@ class Look(NamedTuple):
     phase: float
 
 
-class DrawnFaces:
-    """Faces that are drawn when they are first asked for, and kept; an index always gives the same face."""
-
-    label_names: tuple[str, ...] = ATTRIBUTES
-    exclusive = False
-
-    def __init__(self, request: DataRequest) -> None:
-        self.request, count = request, COUNT[request.split]
-        self.images = torch.empty((count, request.channels, request.size, request.size), dtype=torch.uint8)
-        self.labels = torch.empty(count, len(ATTRIBUTES))
-        self.drawn = torch.zeros(count, dtype=torch.bool)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitems__(self, indices: Sequence[int]) -> ImageBatch:
-        rows = torch.as_tensor(indices)
-        for row in rows[~self.drawn[rows]].tolist():
-            self.images[row], labels = self._draw(row)
-            self.labels[row] = torch.tensor(labels, dtype=torch.float32)
-            self.drawn[row] = True
-        return ImageBatch(self.images[rows], self.labels[rows])
-
-    def _draw(self, index: int) -> tuple[Tensor, list[int]]:
-        draw = np.random.default_rng([index, 0 if self.request.split == "train" else 1])
-        values = draw.integers(0, 2, len(ATTRIBUTES)).tolist()
-        picture = face(look(draw, young=bool(values[0])), *map(bool, values))
-        return to_pixels(picture, self.request.size, self.request.channels), values
-
-
 def make(request: DataRequest) -> ImageDataset:
     """50,000 faces to train and 5,000 to test, with the attributes young, female, smiling and wavy_hair."""
-    return DrawnFaces(request)
+    return DrawnImages(request, ATTRIBUTES, _draw)
+
+
+def _draw(indices: list[int], request: DataRequest) -> tuple[Tensor, Tensor]:
+    labels, pictures = [], []
+    for index in indices:
+        draw = np.random.default_rng([index, stream(request.split)])
+        values = draw.integers(0, 2, len(ATTRIBUTES)).tolist()
+        labels.append(values)
+        pictures.append(face(look(draw, young=bool(values[0])), *values))
+    if (request.size, request.channels) == (SIZE, 3):  # as they are, which is a fifth faster
+        images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2)
+    else:
+        images = torch.stack([to_pixels(picture, request.size, request.channels) for picture in pictures])
+    return images, torch.tensor(labels, dtype=torch.float32)
 
 
 def look(draw: np.random.Generator, young: bool) -> Look:
     """Draw everything that is no attribute; hair is grey or white unless young."""
-    tone = draw.uniform()
-    skin = tuple(int(a + tone * (b - a)) for a, b in zip((255, 222, 196), (104, 66, 42), strict=True))
+    tone, *strands = draw.random(4 if young else 3).tolist()  # together, as a call for each costs more than the number
+    red, green, blue = (int(a + tone * (b - a)) for a, b in zip((255, 222, 196), (104, 66, 42), strict=True))
     if young:
-        hue, saturation, value = draw.uniform(0.02, 0.14), draw.uniform(0.45, 0.9), draw.uniform(0.08, 0.85)
+        hair = _hsv(*_between(strands, (0.02, 0.14), (0.45, 0.9), (0.08, 0.85)))
     else:
-        hue, saturation, value = 0.6, draw.uniform(0.0, 0.08), draw.uniform(0.66, 0.95)
+        hair = _hsv(0.6, *_between(strands, (0.0, 0.08), (0.66, 0.95)))
+    free = draw.random(6).tolist()
+    iris = (0.08, 0.3, 0.58)[draw.integers(3)]
+    glow, *lengths = _between(draw.random(9).tolist(), (0.25, 0.6), *LENGTHS)
+    width, height, x, y, tilt, eyes, gaze, phase = lengths
     return Look(
-        background=_hsv(draw.uniform(), draw.uniform(0.15, 0.6), draw.uniform(0.35, 0.95)),
-        clothes=_hsv(draw.uniform(), draw.uniform(0.3, 0.9), draw.uniform(0.25, 0.9)),
-        skin=(skin[0], skin[1], skin[2]),
-        hair=_hsv(hue, saturation, value),
-        iris=_hsv(draw.choice([0.08, 0.3, 0.58]), 0.7, draw.uniform(0.25, 0.6)),
-        width=draw.uniform(0.235, 0.285),
-        height=draw.uniform(0.3, 0.345),
-        center=(0.5 + draw.uniform(-0.05, 0.05), 0.5 + draw.uniform(-0.03, 0.04)),
-        tilt=draw.uniform(-0.14, 0.14),
-        eyes=draw.uniform(0.4, 0.5),
-        gaze=draw.uniform(-0.25, 0.25),
-        phase=draw.uniform(0, 2 * np.pi),
+        background=_hsv(*_between(free[:3], (0, 1), (0.15, 0.6), (0.35, 0.95))),
+        clothes=_hsv(*_between(free[3:], (0, 1), (0.3, 0.9), (0.25, 0.9))),
+        skin=(red, green, blue),
+        hair=hair,
+        iris=_hsv(iris, 0.7, glow),
+        width=width,
+        height=height,
+        center=(0.5 + x, 0.5 + y),
+        tilt=tilt,
+        eyes=eyes,
+        gaze=gaze,
+        phase=phase,
     )
+
+
+def _between(shares: list[float], *ranges: tuple[float, float]) -> list[float]:
+    return [low + (high - low) * share for share, (low, high) in zip(shares, ranges, strict=True)]
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Color:
@@ -108,113 +109,153 @@ def _hsv(hue: float, saturation: float, value: float) -> Color:
 
 def face(look: Look, young: bool, female: bool, smiling: bool, wavy_hair: bool) -> Image.Image:
     """One face, 32 x 32, in colour."""
-    picture = Image.new("RGB", (CANVAS, CANVAS), look.background)
-    pen = _Pen(ImageDraw.Draw(picture), look)
-    pen.shape(look.clothes, [(-1.5, 2.2), (-1.35, 1.45), (-0.45, 1.05), (0.45, 1.05), (1.35, 1.45), (1.5, 2.2)])
+    pen = _Pen()
+    pen.shape(look.clothes, _CLOTHES)
     if female:
-        pen.shape(look.hair, _outline(1.36, 1.24, 0.35, 1.35, wavy_hair, look.phase))
-    pen.shape(_shade(look.skin, 0.85), [(-0.32, 0.7), (0.32, 0.7), (0.36, 1.2), (-0.36, 1.2)])
-    pen.oval(look.skin, (0, 0), 1, 1)
+        pen.shape(look.hair, _waves(look.phase) if wavy_hair else _OUTLINE)
+    pen.shape(_shade(look.skin, 0.85), _NECK)
+    pen.shape(look.skin, _HEAD)
     _eyes(pen, look, female)
-    pen.line(_shade(look.skin, 0.7), [(0.02, 0.0), (0.1, 0.28), (-0.04, 0.3)], 0.07)
+    pen.line(_shade(look.skin, 0.7), _NOSE, 0.07)
     _mouth(pen, look, female, smiling)
     if not young:
-        _age_lines(pen, look)
-    _fringe(pen, look, female, wavy_hair)
-    return picture.reduce(CANVAS // SIZE)
+        for points, width in _AGE_LINES:
+            pen.line(_shade(look.skin, 0.62), points, width)
+    pen.shape(look.hair, _fringe(look.phase, female) if wavy_hair else _FRINGES[female])
+    return pen.picture(look).reduce(CANVAS // SIZE)
 
 
 class _Pen:
-    """Draws in the face's own coordinates: its middle is (0, 0), its edges are at -1 and 1, it may be tilted."""
+    """Takes down what to draw in the face's own coordinates: its middle is (0, 0), its edges are at -1 and 1."""
 
-    def __init__(self, draw: ImageDraw.ImageDraw, look: Look) -> None:
-        self.draw = draw
+    def __init__(self) -> None:
+        self.strokes: list[tuple[Color, Array, float, float]] = []
+
+    def shape(self, color: Color, points: Array, x: float = 0.0) -> None:
+        """Fill a polygon, moved to the right by x."""
+        self.strokes.append((color, points, 0.0, x))
+
+    def line(self, color: Color, points: Array, width: float, x: float = 0.0) -> None:
+        """Draw a line through points, moved to the right by x."""
+        self.strokes.append((color, points, width, x))
+
+    def picture(self, look: Look) -> Image.Image:
+        """The strokes in their order on the canvas: all points are placed at once, which is most of the speed."""
+        picture = Image.new("RGB", (CANVAS, CANVAS), look.background)
+        draw, scale = ImageDraw.Draw(picture), CANVAS * look.width
+        numbers = [len(points) for _, points, _, _ in self.strokes]
+        placed = np.concatenate([points for _, points, _, _ in self.strokes])
+        placed[:, 0] += np.repeat([x for *_, x in self.strokes], numbers)
         cos, sin = np.cos(look.tilt), np.sin(look.tilt)
-        turn = np.array([[cos, -sin], [sin, cos]])
-        self.matrix = CANVAS * (turn * [look.width, look.height]).T  # points are rows
-        self.center = CANVAS * np.array(look.center)
-        self.scale = CANVAS * look.width
-
-    def points(self, points: Array | Sequence[tuple[float, float]]) -> list[float]:
-        """Points of the face as x, y, x, y, ... of the picture."""
-        placed: list[float] = (np.asarray(points) @ self.matrix + self.center).ravel().tolist()
-        return placed
-
-    def shape(self, color: Color, points: Array | Sequence[tuple[float, float]]) -> None:
-        self.draw.polygon(self.points(points), fill=color)
-
-    def oval(self, color: Color, center: tuple[float, float], width: float, height: float) -> None:
-        self.shape(color, _CIRCLE * [width, height] + center)
-
-    def line(self, color: Color, points: Sequence[tuple[float, float]], width: float) -> None:
-        self.draw.line(self.points(points), fill=color, width=max(1, round(width * self.scale)), joint="curve")
+        matrix = CANVAS * (np.array([[cos, -sin], [sin, cos]]) * [look.width, look.height]).T  # points are rows
+        values, end = (placed @ matrix + CANVAS * np.array(look.center)).ravel().tolist(), 0
+        for (color, _, width, _), number in zip(self.strokes, numbers, strict=True):
+            start, end = end, end + 2 * number
+            if width:
+                draw.line(values[start:end], fill=color, width=max(1, round(width * scale)), joint="curve")
+            else:
+                draw.polygon(values[start:end], fill=color)
+        return picture
 
 
 def _shade(color: Color, factor: float) -> Color:
     return int(color[0] * factor), int(color[1] * factor), int(color[2] * factor)
 
 
-def _outline(width: float, top: float, shoulder: float, bottom: float, wavy: bool, phase: float) -> Array:
-    """Long hair from the top of the head down both sides; wavy hair has bumps, straight hair a smooth edge."""
+def _points(*points: tuple[float, float]) -> Array:
+    return np.array(points, dtype=np.float64)
+
+
+def _oval(center: tuple[float, float], width: float, height: float) -> Array:
+    points: Array = _CIRCLE * [width, height] + center
+    return points
+
+
+def _outline(width: float, top: float, shoulder: float, bottom: float) -> Array:
+    """Long hair from the top of the head down both sides."""
     angle = np.linspace(np.pi, 2 * np.pi, 40)
     arch = np.stack([width * np.cos(angle), top * np.sin(angle) + shoulder * 0.2], 1)
     down = np.linspace(shoulder * 0.2, bottom, 24)
     right = np.stack([np.full(24, width), down], 1)
-    points: Array = np.concatenate([arch, right, right[::-1] * [-1, 1]])
-    if wavy:
-        along = np.concatenate([np.linspace(0, 7, 40), np.linspace(7, 12, 24), np.linspace(12, 7, 24)]) * 2.2
-        points *= (1 + 0.11 * np.sin(2 * np.pi * along / 2.2 + phase))[:, None]
+    return np.concatenate([arch, right, right[::-1] * [-1, 1]])
+
+
+_CLOTHES = _points((-1.5, 2.2), (-1.35, 1.45), (-0.45, 1.05), (0.45, 1.05), (1.35, 1.45), (1.5, 2.2))
+_NECK = _points((-0.32, 0.7), (0.32, 0.7), (0.36, 1.2), (-0.36, 1.2))
+_HEAD = _oval((0, 0), 1, 1)
+_NOSE = _points((0.02, 0.0), (0.1, 0.28), (-0.04, 0.3))
+_OUTLINE = _outline(1.36, 1.24, 0.35, 1.35)
+_ALONG = np.concatenate([np.linspace(0, 7, 40), np.linspace(7, 12, 24), np.linspace(12, 7, 24)]) * 2.2
+
+
+def _waves(phase: float) -> Array:
+    """The outline of long hair with bumps."""
+    points: Array = _OUTLINE * (1 + 0.11 * np.sin(2 * np.pi * _ALONG / 2.2 + phase))[:, None]
     return points
 
 
-def _fringe(pen: _Pen, look: Look, female: bool, wavy: bool) -> None:
-    """Hair over the forehead: a cap, low at the sides for long hair; its edges wave or are straight."""
+_ARCH = np.linspace(np.pi * 1.04, np.pi * 1.96, 36)
+_ACROSS = np.linspace(1, -1, 30)
+_COS, _SIN, _TURNS = np.cos(_ARCH), np.sin(_ARCH), np.linspace(0, 6 * 2 * np.pi, 36)
+
+
+def _fringe(phase: float | None, female: bool) -> Array:
+    """Hair over the forehead: a cap, low at the sides for long hair; its edges wave where there is a phase."""
     low = -0.1 if female else -0.42
-    angle = np.linspace(np.pi * 1.04, np.pi * 1.96, 36)
-    bumps = 0.13 * np.sin(np.linspace(0, 6 * 2 * np.pi, 36) + look.phase) if wavy else np.zeros(36)
-    outer = np.stack([(1.13 + bumps) * np.cos(angle), (1.2 + bumps) * np.sin(angle)], 1)
-    across = np.linspace(1, -1, 30)
-    curve = -0.62 + (low + 0.62) * across**2
-    if wavy:
-        curve = curve + 0.12 * np.sin(across * 11 + look.phase)
-    pen.shape(look.hair, np.concatenate([outer, np.stack([across * 1.02, curve], 1)]))
+    bumps = np.zeros(36) if phase is None else 0.13 * np.sin(_TURNS + phase)
+    curve = -0.62 + (low + 0.62) * _ACROSS**2
+    if phase is not None:
+        curve = curve + 0.12 * np.sin(_ACROSS * 11 + phase)
+    points = np.empty((66, 2))
+    points[:36, 0], points[:36, 1] = (1.13 + bumps) * _COS, (1.2 + bumps) * _SIN
+    points[36:, 0], points[36:, 1] = _ACROSS * 1.02, curve
+    return points
+
+
+_FRINGES = (_fringe(None, False), _fringe(None, True))
+_EYE = -0.12  # its height
+_WHITE, _IRIS, _PUPIL = _oval((0, _EYE), 0.23, 0.14), _oval((0, _EYE), 0.12, 0.13), _oval((0, _EYE), 0.06, 0.07)
+_BROW = _points((-0.22, _EYE - 0.26), (0, _EYE - 0.33), (0.22, _EYE - 0.26))
+_LASHES = _points((-0.26, _EYE - 0.06), (0, _EYE - 0.17), (0.26, _EYE - 0.06))
+_CORNERS = {side: _points((side * 0.22, _EYE - 0.08), (side * 0.36, _EYE - 0.2)) for side in (-1, 1)}
 
 
 def _eyes(pen: _Pen, look: Look, female: bool) -> None:
+    brow, lash = _shade(look.hair, 0.6), (20, 15, 20)
     for side in (-1, 1):
-        x, y = side * look.eyes, -0.12
-        pen.oval((250, 250, 250), (x, y), 0.23, 0.14)
-        pen.oval(look.iris, (x + 0.1 * look.gaze, y), 0.12, 0.13)
-        pen.oval((15, 15, 20), (x + 0.1 * look.gaze, y), 0.06, 0.07)
-        brow = _shade(look.hair, 0.6)
-        pen.line(brow, [(x - 0.22, y - 0.26), (x, y - 0.33), (x + 0.22, y - 0.26)], 0.06 if female else 0.12)
+        x = side * look.eyes
+        pen.shape((250, 250, 250), _WHITE, x)
+        pen.shape(look.iris, _IRIS, x + 0.1 * look.gaze)
+        pen.shape((15, 15, 20), _PUPIL, x + 0.1 * look.gaze)
+        pen.line(brow, _BROW, 0.06 if female else 0.12, x)
         if female:
-            lash = (20, 15, 20)
-            pen.line(lash, [(x - 0.26, y - 0.06), (x, y - 0.17), (x + 0.26, y - 0.06)], 0.1)
-            pen.line(lash, [(x + side * 0.22, y - 0.08), (x + side * 0.36, y - 0.2)], 0.08)
+            pen.line(lash, _LASHES, 0.1, x)
+            pen.line(lash, _CORNERS[side], 0.08, x)
+
+
+_LIP = np.linspace(-1, 1, 14)
+_BEND = 1 - _LIP**2
+_UPPER, _LOWER = np.stack([0.46 * _LIP, 0.5 + 0.04 * _BEND], 1), np.stack([0.46 * _LIP[::-1], 0.5 + 0.34 * _BEND], 1)
+_OPEN = np.concatenate([_UPPER, _LOWER])
+_TEETH = np.concatenate([_UPPER * [0.83, 1], np.stack([0.38 * _LIP[::-1], 0.53 + 0.14 * _BEND], 1)])
+_LIPS, _GAP = _oval((0, 0.56), 0.3, 0.09), _points((-0.28, 0.56), (0.28, 0.56))
+_CLOSED = _points((-0.34, 0.57), (0.34, 0.57))
 
 
 def _mouth(pen: _Pen, look: Look, female: bool, smiling: bool) -> None:
     lips = (190, 30, 60) if female else _shade(look.skin, 0.55)
-    across = np.linspace(-1, 1, 14)
     if smiling:
-        upper = np.stack([0.46 * across, 0.5 + 0.04 * (1 - across**2)], 1)
-        lower = np.stack([0.46 * across[::-1], 0.5 + 0.34 * (1 - across**2)], 1)
-        pen.shape((90, 15, 25), np.concatenate([upper, lower]))
-        teeth = np.stack([0.38 * across[::-1], 0.53 + 0.14 * (1 - across**2)], 1)
-        pen.shape((250, 250, 250), np.concatenate([upper * [0.83, 1], teeth]))
-        edge = [(float(x), float(y)) for x, y in lower]
-        pen.line(lips, edge, 0.12 if female else 0.07)
+        pen.shape((90, 15, 25), _OPEN)
+        pen.shape((250, 250, 250), _TEETH)
+        pen.line(lips, _LOWER, 0.12 if female else 0.07)
     elif female:
-        pen.oval(lips, (0, 0.56), 0.3, 0.09)
-        pen.line(_shade(lips, 0.6), [(-0.28, 0.56), (0.28, 0.56)], 0.05)
+        pen.shape(lips, _LIPS)
+        pen.line(_shade(lips, 0.6), _GAP, 0.05)
     else:
-        pen.line(lips, [(-0.34, 0.57), (0.34, 0.57)], 0.1)
+        pen.line(lips, _CLOSED, 0.1)
 
 
-def _age_lines(pen: _Pen, look: Look) -> None:
-    line = _shade(look.skin, 0.62)
-    pen.line(line, [(-0.42, -0.5), (0.0, -0.54), (0.42, -0.5)], 0.06)
-    for side in (-1, 1):
-        pen.line(line, [(side * 0.3, 0.22), (side * 0.54, 0.42), (side * 0.58, 0.66)], 0.07)
-        pen.line(line, [(side * 0.62, 0.06), (side * 0.3, 0.08)], 0.05)
+_AGE_LINES = [(_points((-0.42, -0.5), (0.0, -0.54), (0.42, -0.5)), 0.06)]
+for _side in (-1, 1):
+    _AGE_LINES.append((_points((_side * 0.3, 0.22), (_side * 0.54, 0.42), (_side * 0.58, 0.66)), 0.07))
+    _AGE_LINES.append((_points((_side * 0.62, 0.06), (_side * 0.3, 0.08)), 0.05))
