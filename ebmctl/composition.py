@@ -186,4 +186,5 @@ def _sampling(model: Model) -> tuple[object, ...]:
 
 def replaced(algebra: Algebra, given: Mapping[str, float | None]) -> Algebra:
     """The algebra with what is given and not None."""
-    return replace(algebra, **{name: value for name, value in given.items() if value is not None})
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(algebra, **values)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ebmctl import registry
-from ebmctl.classifier import Classifier, Head, default_classifier, heads_of, targets
+from ebmctl.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
 from ebmctl.composition import Composition
 from ebmctl.core.augment import LUMA
-from ebmctl.data.base import DataRequest
+from ebmctl.data.base import DataRequest, ImageDataset
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
@@ -27,36 +28,67 @@ BINS = 16
 CLIPPED = 0.02  # this near to 0 or 1
 
 
-def check_samples(
-    composed: Composition, samples: Tensor, seed: int, classifier: Classifier | None = None
-) -> dict[str, Any]:
-    """The figures of `compose --check` for samples (n, C, H, W) in [0, 1], as JSON holds them.
+@dataclass(frozen=True)
+class Check:
+    """A composition with its judge and held-out images, all found before anything is drawn."""
 
-    `attributes` has for each term of the expression the share of samples in which the classifier (the zoo's, unless
-    one is given) finds it, `joint` that of samples in which it finds all of them, each with its 95 % interval.
-    `diversity` is the mean distance of two samples over that of two held-out images for which the expression holds;
-    None where there are no two. `look` are figures of the pixels beside those held-out images' (all of them, where it
-    holds for none). Raises UsageError for a concept that the classifier does not know.
+    composed: Composition
+    judge: Classifier
+    dataset: ImageDataset
+
+    def __call__(self, samples: Tensor, seed: int = 0) -> dict[str, Any]:
+        """The figures of `compose --check` for samples (n, C, H, W) in [0, 1], as JSON holds them.
+
+        `attributes` has for each term of the expression the share of samples in which the classifier finds it,
+        `joint` that of samples in which it finds all of them, each with its 95 % interval. `diversity` is the mean
+        distance of two samples over that of two held-out images for which the expression holds; None where there are
+        no two. `look` are figures of the pixels beside those held-out images' (all of them, where it holds for none).
+        """
+        expression = self.composed.expression
+        terms = expression.terms if isinstance(expression, And) else (expression,)
+        decide = _decide(self.composed, self.judge.config.heads, self.judge.decide(samples))
+        found = {_name(term): holds(term, decide) for term in terms}
+        alike, all_of_them = self._held_out(seed)
+        reference = alike if len(alike) > 1 else all_of_them
+        return {
+            "attributes": {name: {"accuracy": _share(values)} for name, values in found.items()},
+            "joint": _share(torch.stack(list(found.values())).all(0)),
+            "diversity": spread(samples) / spread(alike) if min(len(samples), len(alike)) > 1 else None,
+            "look": look(samples, reference),
+            "histogram": {"composed": histogram(samples).tolist(), "data": histogram(reference).tolist()},
+            "classifier": {"dataset": self.judge.config.dataset, "sha256": self.judge.sha256()},
+            "held_out": len(alike),
+        }
+
+    def _held_out(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Held-out images for which the expression holds, and all of them, in an order that the seed decides."""
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(self.dataset), generator=draw)[:DATA].tolist()
+        images, labels = self.dataset.__getitems__(rows)
+        heads = heads_of(self.dataset)
+        fits = holds(self.composed.expression, _decide(self.composed, heads, targets(heads, self.dataset, labels)))
+        return to_float(images[fits]), to_float(images)
+
+
+def prepare(composed: Composition, classifier: str | None = None) -> Check:
+    """A check by a classifier, which is the zoo's of the dataset that the first concept was trained on unless given.
+
+    Raises EbmctlError where it or the held-out images can't be had, UsageError for a concept that it does not know.
     """
-    dataset = composed.first.recipe.data.name
-    judge = classifier or default_classifier(dataset)
-    _check_known(composed, judge)
-    terms = composed.expression.terms if isinstance(composed.expression, And) else (composed.expression,)
-    decide = _decide(composed, judge.config.heads, judge.decide(samples))
-    found = {_name(term): holds(term, decide) for term in terms}
-    joint = torch.stack(list(found.values())).all(0)
-    alike, other = _held_out(composed, dataset, seed)
-    reference = alike if len(alike) > 1 else other
-    diversity = spread(samples) / spread(alike) if min(len(samples), len(alike)) > 1 else None
-    return {
-        "attributes": {name: {"accuracy": _share(values)} for name, values in found.items()},
-        "joint": _share(joint),
-        "diversity": diversity,
-        "look": look(samples, reference),
-        "histogram": {"composed": histogram(samples).tolist(), "data": histogram(reference).tolist()},
-        "classifier": {"dataset": judge.config.dataset, "sha256": judge.sha256()},
-        "held_out": len(alike),
-    }
+    name = composed.first.recipe.data.name
+    judge = load_classifier(classifier) if classifier else default_classifier(name)
+    channels, size, _ = composed.first.shape
+    if (judge.config.channels, judge.config.size) != (channels, size):
+        raise UsageError(f"the classifier of {judge.config.dataset} takes images of another size")
+    try:
+        request = DataRequest("test", default_root(), size, channels)
+        dataset = open_dataset(name, request, lambda n: registry.find("dataset", n).make)
+    except EbmctlError as error:
+        raise EbmctlError(f"--check compares with held-out images: {error}") from error
+    for concept, label in composed.labels.items():
+        for heads in (judge.config.heads, heads_of(dataset)):
+            _value(composed.models[concept.name], label, heads)
+    return Check(composed, judge, dataset)
 
 
 def holds(expression: Expression, decide: Decide) -> Tensor:
@@ -74,8 +106,8 @@ def holds(expression: Expression, decide: Decide) -> Tensor:
 def spread(images: Tensor) -> float:
     """The mean distance of two images (B, C, H, W) of 1,000 at most, over the root of the number of values."""
     flat = images[:PAIRED].flatten(1).double()
-    distance: float = torch.pdist(flat).mean().item()
-    return distance / flat.shape[1] ** 0.5
+    distance = torch.pdist(flat).mean().item()
+    return float(distance / flat.shape[1] ** 0.5)
 
 
 def look(samples: Tensor, data: Tensor) -> dict[str, dict[str, float]]:
@@ -150,25 +182,3 @@ def _value(model: Model, label: str, heads: tuple[Head, ...]) -> tuple[str, int]
         if head.name == attribute and (value := label.rpartition("=")[2]) in values:
             return head.name, values.index(value)
     raise UsageError(f"can't check '{label}': what there is tells {', '.join(head.name for head in heads)}")
-
-
-def _check_known(composed: Composition, judge: Classifier) -> None:
-    if (judge.config.channels, judge.config.size, judge.config.size) != composed.first.shape:
-        raise UsageError(f"the classifier of {judge.config.dataset} takes images of another size")
-    for concept, label in composed.labels.items():
-        _value(composed.models[concept.name], label, judge.config.heads)
-
-
-def _held_out(composed: Composition, name: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Held-out images for which the expression holds, and all of them, in an order that the seed decides."""
-    channels, size, _ = composed.first.shape
-    request = DataRequest("test", default_root(), size, channels)
-    try:
-        dataset = open_dataset(name, request, lambda n: registry.find("dataset", n).make)
-    except EbmctlError as error:
-        raise EbmctlError(f"--check compares with the held-out images: {error}") from error
-    rows = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:DATA].tolist()
-    images, labels = dataset.__getitems__(rows)
-    heads = heads_of(dataset)
-    fits = holds(composed.expression, _decide(composed, heads, targets(heads, dataset, labels)))
-    return to_float(images[fits]), to_float(images)
