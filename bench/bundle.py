@@ -1,15 +1,18 @@
 """Bundle a run's model with the package: copies its folder, and prints its entry for zoo.toml.
 
 python -m bench.bundle runs/00000-digits residual.digits --alias digits [--family faces --concept smiling]
+python -m bench.bundle FOLDER classifier.digits
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from pathlib import Path
 
 from ebmctl import settings, zoo
-from ebmctl.checkpoint import load_model
+from ebmctl.checkpoint import load_model, read_json
+from ebmctl.classifier import load_classifier
 from ebmctl.files import atomic_folder, sha256
 from ebmctl.zoo import find_model
 
@@ -28,22 +31,31 @@ def main() -> None:
     source = find_model(options.model)
     if (size := sum((source / name).stat().st_size for name in FILES)) > LIMIT:
         raise SystemExit(f"{source} has {size / 1e6:.2f} MB, more than {LIMIT / 1e6} MB")
-    config, _ = load_model(source)
-    folder = options.name.partition(".")[2]
+    kind, dataset, shape = describe(source, "concept" if options.concept else "generator")
+    folder = options.name.replace(".", "-") if kind == "classifier" else options.name.partition(".")[2]
     with atomic_folder(zoo.PACKAGE / "models" / folder) as temporary:
         for name in FILES:
             shutil.copyfile(source / name, temporary / name)
     entry = {
-        "kind": "concept" if options.concept else "generator",
+        "kind": kind,
         "bundled": folder,
         "sha256": sha256(source / "model.safetensors"),
-        "dataset": config.recipe.data.name,
-        "shape": list(config.shape),
-        "recipe": config.recipe.data.name,
+        "dataset": dataset,
+        "shape": shape,
+        "recipe": dataset,
         **({"aliases": options.alias} if options.alias else {}),
         **({"family": options.family, "concept": options.concept} if options.concept else {}),
     }
     print(f'[models."{options.name}"]\n{settings.dump_toml(entry)}')
+
+
+def describe(source: Path, energy: str) -> tuple[str, str, list[int]]:
+    """The kind of a model folder, its dataset and the shape of its images."""
+    if read_json(source / "config.json").get("kind") == "classifier":
+        judge = load_classifier(source).config
+        return "classifier", judge.dataset, [judge.channels, judge.size, judge.size]
+    config, _ = load_model(source)
+    return energy, config.recipe.data.name, list(config.shape)
 
 
 if __name__ == "__main__":

@@ -66,8 +66,10 @@ class Vocabulary:
 
     def label(self, concept: Concept) -> str:
         """The label of a concept's model that it stands for; raises UsageError that lists the values."""
-        labels = self.model(concept.name).config.labels
-        values = label_values(labels)
+        values = label_values(self.model(concept.name).config.labels)
+        entry = self.entries[concept.name]
+        if isinstance(entry, ZooModel) and entry.label and values.get(NO) == entry.label:
+            values = {YES: values[NO], NO: values[YES]}  # female is CelebA's "not Male"
         if concept.value is None and YES not in values:
             raise UsageError(f"'{concept.name}' has values; write {' or '.join(f'{concept.name}={v}' for v in values)}")
         if (value := concept.value or YES) not in values:
@@ -186,4 +188,5 @@ def _sampling(model: Model) -> tuple[object, ...]:
 
 def replaced(algebra: Algebra, given: Mapping[str, float | None]) -> Algebra:
     """The algebra with what is given and not None."""
-    return replace(algebra, **{name: value for name, value in given.items() if value is not None})
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(algebra, **values)

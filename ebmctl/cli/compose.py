@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ebmctl.composition import Composition
+    from ebmctl.evaluation.composition import Check
 
 
 def compose(
@@ -38,6 +39,7 @@ def compose(
     assignments: list[str] = typer.Option([], "--set", help="Change a key of the sampler.", metavar="KEY=VALUE"),
     chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
     check: bool = typer.Option(False, "--check", help="Let an independent classifier find the concepts again."),
+    classifier: str | None = typer.Option(None, help="Another one than the zoo's.", metavar="FOLDER"),
     seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
@@ -46,6 +48,8 @@ def compose(
     with console.guard(debug):
         expression = expressions.parse_terms(terms)
         models = dict(map(_named_model, own))
+        if classifier and not check:
+            raise UsageError("--classifier goes with --check")
         if n < 1:
             raise UsageError(f"the number of images is at least 1, not {n}")
         options = sampler_options(assignments)
@@ -68,7 +72,12 @@ def compose(
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
         report: dict[str, float] = {}
         how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
-        _draw_and_show(composed, n, seed, how, out, chain, check, as_json)
+        judge = None
+        if check:
+            from ebmctl.evaluation.composition import prepare
+
+            judge = prepare(composed, classifier)
+        _draw_and_show(composed, n, seed, how, out, chain, judge, as_json)
 
 
 def _named_model(text: str) -> tuple[str, Path]:
@@ -85,7 +94,7 @@ def _draw_and_show(
     how: dict[str, Any],
     out: Path,
     chain: Path | None,
-    check: bool,
+    judge: Check | None,
     as_json: bool,
 ) -> None:
     from ebmctl.images import save_gif, save_grid
@@ -100,10 +109,8 @@ def _draw_and_show(
         console.say(f"the chains are in {chain}")
     console.say(f"drawn in {time.monotonic() - began:.0f} s")
     result |= {"output": str(out), **(how["report"] or {})}
-    if check:
-        from ebmctl.evaluation.composition import check_samples
-
-        found = check_samples(composed, frames[-1], seed)
+    if judge:
+        found = judge(frames[-1], seed)
         if as_json:
             result |= found
         else:
@@ -128,7 +135,8 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
         [name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}", ""]
         for name, value in accuracies.items()
     ]
-    rows.append(["diversity, data 1", f"{found['diversity']:.3f}", "", ""])
+    diversity = "none" if found["diversity"] is None else f"{found['diversity']:.3f}"
+    rows.append(["diversity", diversity, "", "1.000"])
     return rows + [
         [name, f"{values['composed']:.3f}", "", f"{values['data']:.3f}"] for name, values in found["look"].items()
     ]

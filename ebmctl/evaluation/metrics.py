@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import auc, average_precision_score, roc_curve
 
+from ebmctl.evaluation.intervals import Interval
+
 Array = NDArray[np.float64]
 NAMES = ("auroc", "aupr_in", "aupr_out", "fpr95")
 REPLICATES = 300
-
-
-class Interval(NamedTuple):
-    """A figure and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def separation(inside: Array, outside: Array, weights: Array | None = None) -> dict[str, float]:

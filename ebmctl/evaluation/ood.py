@@ -17,7 +17,8 @@ from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation import scores
 from ebmctl.evaluation.images import TestImages
-from ebmctl.evaluation.metrics import Interval, intervals
+from ebmctl.evaluation.intervals import Interval
+from ebmctl.evaluation.metrics import intervals
 from ebmctl.model import Model
 
 SCORES = ("energy", "typicality", "gradient")

@@ -1,0 +1,184 @@
+"""What an independent classifier finds in composed samples, and how they look beside the data (the paper's Table 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl import registry
+from ebmctl.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
+from ebmctl.composition import Composition
+from ebmctl.core.augment import LUMA
+from ebmctl.data.base import DataRequest, ImageDataset
+from ebmctl.data.datasets import default_root, open_dataset
+from ebmctl.data.transform import to_float
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.evaluation.intervals import wilson
+from ebmctl.expression import And, Concept, Expression, Not, Weighted
+from ebmctl.model import Model
+
+Decide = Callable[[Concept], Tensor]  # whether images have what a concept says, (B,)
+DATA = 5_000  # held-out images at most
+PAIRED = 1_000  # images at most whose distances to one another are taken
+BINS = 16
+CLIPPED = 0.02  # this near to 0 or 1
+
+
+@dataclass(frozen=True)
+class Check:
+    """A composition with its judge and held-out images, all found before anything is drawn."""
+
+    composed: Composition
+    judge: Classifier
+    dataset: ImageDataset
+
+    def __call__(self, samples: Tensor, seed: int = 0) -> dict[str, Any]:
+        """The figures of `compose --check` for samples (n, C, H, W) in [0, 1], as JSON holds them.
+
+        `attributes` has for each term of the expression the share of samples in which the classifier finds it,
+        `joint` that of samples in which it finds all of them, each with its 95 % interval. `diversity` is the mean
+        distance of two samples over that of two held-out images for which the expression holds; None where there are
+        no two. `look` are figures of the pixels beside those held-out images' (all of them, where it holds for none).
+        """
+        expression = self.composed.expression
+        terms = expression.terms if isinstance(expression, And) else (expression,)
+        decide = _decide(self.composed, self.judge.config.heads, self.judge.decide(samples))
+        found = {_name(term): holds(term, decide) for term in terms}
+        alike, all_of_them = self._held_out(seed)
+        reference = alike if len(alike) > 1 else all_of_them
+        return {
+            "attributes": {name: {"accuracy": _share(values)} for name, values in found.items()},
+            "joint": _share(torch.stack(list(found.values())).all(0)),
+            "diversity": spread(samples) / spread(alike) if min(len(samples), len(alike)) > 1 else None,
+            "look": look(samples, reference),
+            "histogram": {"composed": histogram(samples).tolist(), "data": histogram(reference).tolist()},
+            "classifier": {"dataset": self.judge.config.dataset, "sha256": self.judge.sha256()},
+            "held_out": len(alike),
+        }
+
+    def _held_out(self, seed: int) -> tuple[Tensor, Tensor]:
+        """Held-out images for which the expression holds, and all of them, in an order that the seed decides."""
+        draw = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(self.dataset), generator=draw)[:DATA].tolist()
+        images, labels = self.dataset.__getitems__(rows)
+        heads = heads_of(self.dataset)
+        fits = holds(self.composed.expression, _decide(self.composed, heads, targets(heads, self.dataset, labels)))
+        return to_float(images[fits]), to_float(images)
+
+
+def prepare(composed: Composition, classifier: str | None = None) -> Check:
+    """A check by a classifier, which is the zoo's of the dataset that the first concept was trained on unless given.
+
+    Raises EbmctlError where it or the held-out images can't be had, UsageError for a concept that it does not know.
+    """
+    name = composed.first.recipe.data.name
+    judge = load_classifier(classifier) if classifier else default_classifier(name)
+    channels, size, _ = composed.first.shape
+    if (judge.config.channels, judge.config.size) != (channels, size):
+        raise UsageError(f"the classifier of {judge.config.dataset} takes images of another size")
+    try:
+        request = DataRequest("test", default_root(), size, channels)
+        dataset = open_dataset(name, request, lambda n: registry.find("dataset", n).make)
+    except EbmctlError as error:
+        raise EbmctlError(f"--check compares with held-out images: {error}") from error
+    for concept, label in composed.labels.items():
+        for heads in (judge.config.heads, heads_of(dataset)):
+            _value(composed.models[concept.name], label, heads)
+    return Check(composed, judge, dataset)
+
+
+def holds(expression: Expression, decide: Decide) -> Tensor:
+    """Whether an expression is true of images, (B,); weights change nothing."""
+    if isinstance(expression, Concept):
+        return decide(expression)
+    if isinstance(expression, Weighted):
+        return holds(expression.term, decide)
+    if isinstance(expression, Not):
+        return ~holds(expression.term, decide)
+    parts = torch.stack([holds(term, decide) for term in expression.terms])
+    return parts.all(0) if isinstance(expression, And) else parts.any(0)
+
+
+def spread(images: Tensor) -> float:
+    """The mean distance of two images (B, C, H, W) of 1,000 at most, over the root of the number of values."""
+    flat = images[:PAIRED].flatten(1).double()
+    distance = torch.pdist(flat).mean().item()
+    return float(distance / flat.shape[1] ** 0.5)
+
+
+def look(samples: Tensor, data: Tensor) -> dict[str, dict[str, float]]:
+    """Figures of the pixels of samples (B, C, H, W) beside the data's.
+
+    `histogram distance` is the share of pixel values that would have to move; the data's is that of its two halves.
+    """
+    middle = len(data) // 2
+    figures = {
+        name: {"composed": float(figure(samples)), "data": float(figure(data))} for name, figure in FIGURES.items()
+    }
+    if samples.shape[1] == 1:
+        del figures["saturation"]
+    own = _moved(data[:middle], data[middle:]) if middle else 0.0
+    return {**figures, "histogram distance": {"composed": _moved(samples, data), "data": own}}
+
+
+def histogram(images: Tensor) -> Tensor:
+    """The shares of pixel values in 16 bins from 0 to 1."""
+    return torch.histc(images.float(), BINS, 0, 1) / images.numel()
+
+
+def sharpness(images: Tensor) -> Tensor:
+    """The mean absolute Laplacian of the brightness."""
+    grey = _grey(images)
+    inner = grey[:, 1:-1, 1:-1]
+    around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
+    return (around - 4 * inner).abs().mean()
+
+
+FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "sharpness": sharpness,
+    "brightness": torch.mean,
+    "contrast": lambda images: _grey(images).flatten(1).std(1).mean(),
+    "saturation": lambda images: (images.amax(1) - images.amin(1)).mean(),
+    "clipped": lambda images: ((images < CLIPPED) | (images > 1 - CLIPPED)).float().mean(),
+}
+
+
+def _grey(images: Tensor) -> Tensor:
+    """The brightness (B, H, W) of images (B, C, H, W)."""
+    if images.shape[1] == 1:
+        return images[:, 0]
+    return (images * torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)).sum(1)
+
+
+def _moved(samples: Tensor, data: Tensor) -> float:
+    return float((histogram(samples) - histogram(data)).abs().sum() / 2)
+
+
+def _name(term: Expression) -> str:
+    return str(term.term if isinstance(term, Weighted) else term)
+
+
+def _share(values: Tensor) -> dict[str, float]:
+    return wilson(int(values.sum()), len(values))._asdict()
+
+
+def _decide(composed: Composition, heads: tuple[Head, ...], found: Mapping[str, Tensor]) -> Decide:
+    def decide(concept: Concept) -> Tensor:
+        name, index = _value(composed.models[concept.name], composed.labels[concept], heads)
+        return found[name] == index
+
+    return decide
+
+
+def _value(model: Model, label: str, heads: tuple[Head, ...]) -> tuple[str, int]:
+    """The head that tells what a model's label says, and which of its values that is."""
+    attribute = model.recipe.data.label
+    for head in heads:
+        values = [value.rpartition("=")[2] for value in head.values]
+        if head.name == attribute and (value := label.rpartition("=")[2]) in values:
+            return head.name, values.index(value)
+    raise UsageError(f"can't check '{label}': what there is tells {', '.join(head.name for head in heads)}")
