@@ -102,7 +102,7 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
     if family is not None and family not in known and not own:
         raise unknown("family", family, known)
     missing = set(names) - set(own)
-    fitting = [name for name, entries in known.items() if missing <= set(entries)]
+    fitting = [name for name, entries in known.items() if missing and missing <= set(entries)]
     chosen = family or next(iter(["faces"] if "faces" in fitting else fitting), None if own else "faces")
     return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
 

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from ebmctl.data.base import DataRequest
-from ebmctl.data.faces import DrawnFaces
+from ebmctl.data.faces import make
 from ebmctl.errors import UsageError
 from ebmctl.fit import Trainer
 from ebmctl.recipe import resolve
@@ -19,7 +19,7 @@ SMALL = ["network.width=4", "network.blocks=[0]", "network.multipliers=[2]", "op
 
 def trainer(*changes: str) -> Trainer:
     recipe = resolve("faces", None, [*SMALL, *changes], {})
-    return Trainer(recipe, DrawnFaces(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
+    return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
 
 
 def test_a_conditional_energy_starts_as_the_unconditional_one_for_every_label() -> None:
