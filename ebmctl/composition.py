@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.checkpoint import seeded
-from ebmctl.core.compose import mixed
+from ebmctl.core.compose import Immediate, mixed
 from ebmctl.core.energy import frozen
 from ebmctl.errors import UsageError, unknown
 from ebmctl.expression import And, Concept, Expression, Not, Weighted, concepts
@@ -141,8 +141,7 @@ class Composition:
             one_hot = torch.eye(len(names), device=x.device)[[names.index(self.labels[concept]) for concept in mine]]
             if self.algebra.shared:
                 one_hot = torch.cat([one_hot, torch.zeros_like(one_hot[:1])])
-            rows = one_hot.repeat_interleave(len(x), 0)
-            energies = self.networks[name](x.repeat(len(one_hot), 1, 1, 1), rows).view(len(one_hot), len(x))
+            energies = Immediate(self.networks[name], one_hot)(x)
             if self.algebra.shared:
                 shared.append(energies[-1])
                 energies = energies[:-1] - energies[-1]
