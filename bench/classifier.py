@@ -4,8 +4,8 @@ python -m bench.classifier faces --out DIR [--seconds 300] [--steps N] [--seed 1
 
 Seconds are the processor's, so that a busy machine does not make it worse; whichever of them and steps ends first.
 
-Faces are drawn anew under indices that no energy's training set has; other sets have one training split for all. Judged
-on the test split.
+Faces and objects are drawn anew under indices that no energy's training set has; other sets have one training split
+for all. Judged on the test split.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from torch.nn import functional as F
 
 from ebmctl import __version__, registry
 from ebmctl.classifier import Classifier, ClassifierConfig, ClassifierNetwork, heads_of, save_classifier, targets
-from ebmctl.data import faces
 from ebmctl.data.base import DataRequest, ImageDataset, TensorImages
 from ebmctl.data.datasets import default_root, open_dataset
-from ebmctl.data.transform import to_float, to_pixels
+from ebmctl.data.drawn import DrawnImages
+from ebmctl.data.transform import to_float
 from ebmctl.files import sha256
 
-FRESH_FACES = 40_000
-APART = 10_000_000  # the first index of faces drawn for classifiers; the energies' are below 50,000
+FRESH = 40_000
+APART = 10_000_000  # the first index of what is drawn for classifiers; the energies' are below 50,000
+MIRRORED = ("faces", "fashion-mnist")  # mirroring changes no label of theirs
 CARD = """\
 ---
 library_name: ebmctl
@@ -48,15 +49,11 @@ split: {accuracy}.
 
 
 def training_set(name: str, size: int, channels: int) -> ImageDataset:
-    if name != "faces":
-        return opened(name, "train", size, channels)
-    images, labels = [], []
-    for index in range(APART, APART + FRESH_FACES):
-        draw = np.random.default_rng([index, 0])
-        values = [bool(value) for value in draw.integers(0, 2, len(faces.ATTRIBUTES))]
-        images.append(to_pixels(faces.face(faces.look(draw, young=values[0]), *values), size, channels))
-        labels.append(values)
-    return TensorImages(torch.stack(images), torch.tensor(labels), faces.ATTRIBUTES, exclusive=False)
+    dataset = opened(name, "train", size, channels)
+    if not isinstance(dataset, DrawnImages):
+        return dataset
+    images, labels = dataset.draw(list(range(APART, APART + FRESH)), dataset.request)
+    return TensorImages(images, labels, dataset.label_names, exclusive=False)
 
 
 def opened(name: str, split: str, size: int, channels: int) -> ImageDataset:
@@ -108,7 +105,7 @@ def train(name: str, seconds: float, most: int, seed: int, width: int, batch: in
             break
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (steps + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * done))
         images, labels = data.__getitems__(rows)
-        logits = network(varied(to_float(images), name in ("faces", "fashion-mnist"), generator)).split(sizes, 1)
+        logits = network(varied(to_float(images), name in MIRRORED, generator)).split(sizes, 1)
         truth = targets(config.heads, data, labels)
         loss = sum(F.cross_entropy(part, truth[h.name]) for part, h in zip(logits, config.heads, strict=True))
         optimizer.zero_grad()
@@ -126,7 +123,7 @@ def train(name: str, seconds: float, most: int, seed: int, width: int, batch: in
         "steps": steps,
         "seconds": round(time.process_time() - began, 1),
         "train_images": len(data),
-        "train_indices_from": APART if name == "faces" else 0,
+        "train_indices_from": APART if name in ("faces", "objects") else 0,
     }
     made = Classifier(config, network.eval())
     right = accuracies(made, opened(name, "test", size, channels))

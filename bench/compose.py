@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,18 +33,26 @@ def vocabulary() -> Vocabulary:
     return words
 
 
-def held(energy: object, x: Tensor) -> float:
-    """Megabytes that are kept for the backward pass."""
-    kept: dict[int, int] = {}
+class Kept:
+    """A tensor that a graph keeps, counted as long as it does."""
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    now = most = 0
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        energy(x.clone().requires_grad_())  # type: ignore[operator]
-    return sum(kept.values()) / 1e6
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        Kept.now += tensor.nbytes
+        Kept.most = max(Kept.most, Kept.now)
+
+    def __del__(self) -> None:
+        Kept.now -= self.tensor.nbytes
+
+
+def held(energy: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    """Megabytes that graphs hold at a time, at most."""
+    Kept.now = Kept.most = 0
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        energy_gradient(energy, x)
+    return Kept.most / 1e6
 
 
 def main() -> None:

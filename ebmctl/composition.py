@@ -77,14 +77,14 @@ class Vocabulary:
         return values[value]
 
 
-def label_values(labels: Sequence[str]) -> dict[str, str]:
+def label_values(labels: Sequence[str], meant: str | None = None) -> dict[str, str]:
     """What may follow a concept's name and "=", with the label that it means.
 
-    A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`; others have their values,
-    as "cube" or "identity=cube".
+    A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`, or the other way round
+    where "not smiling" is what is `meant`; others have their values, as "cube" or "identity=cube".
     """
     if len(labels) == 2 and labels[0] == f"not {labels[1]}":
-        return {YES: labels[1], NO: labels[0]}
+        return {YES: labels[0], NO: labels[1]} if meant == labels[0] else {YES: labels[1], NO: labels[0]}
     return {label.rpartition("=")[2]: label for label in labels}
 
 
@@ -102,7 +102,7 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
     if family is not None and family not in known and not own:
         raise unknown("family", family, known)
     missing = set(names) - set(own)
-    fitting = [name for name, entries in known.items() if missing <= set(entries)]
+    fitting = [name for name, entries in known.items() if missing and missing <= set(entries)]
     chosen = family or next(iter(["faces"] if "faces" in fitting else fitting), None if own else "faces")
     return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
 
