@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-NAMES = ("langevin", "step", "matching", "augment", "memory", "checkpoint", "shards", "ood", "startup")
+NAMES = ("langevin", "step", "matching", "augment", "memory", "checkpoint", "shards", "ood", "compose", "startup")
 
 for name in sys.argv[1:] or NAMES:
     print(f"== {name}", flush=True)

@@ -1,9 +1,11 @@
 """Train a classifier that judges what energies draw, apart from them, and write its folder.
 
-python -m bench.classifier faces --out DIR [--seconds 300] [--seed 1000]
+python -m bench.classifier faces --out DIR [--seconds 300] [--steps N] [--seed 1000]
 
-Faces are drawn anew under indices that no energy's training set has; other sets have one training split for all. Judged
-on the test split.
+Seconds are the processor's, so that a busy machine does not make it worse; whichever of them and steps ends first.
+
+Faces and objects are drawn anew under indices that no energy's training set has; other sets have one training split
+for all. Judged on the test split.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ from torch.nn import functional as F
 
 from ebmctl import __version__, registry
 from ebmctl.classifier import Classifier, ClassifierConfig, ClassifierNetwork, heads_of, save_classifier, targets
-from ebmctl.data import faces
 from ebmctl.data.base import DataRequest, ImageDataset, TensorImages
 from ebmctl.data.datasets import default_root, open_dataset
-from ebmctl.data.transform import to_float, to_pixels
+from ebmctl.data.drawn import DrawnImages
+from ebmctl.data.transform import to_float
 from ebmctl.files import sha256
 
-FRESH_FACES = 40_000
-APART = 10_000_000  # the first index of faces drawn for classifiers; the energies' are below 50,000
+FRESH = 40_000
+APART = 10_000_000  # the first index of what is drawn for classifiers; the energies' are below 50,000
+MIRRORED = ("faces", "fashion-mnist")  # mirroring changes no label of theirs
 CARD = """\
 ---
 library_name: ebmctl
@@ -40,19 +43,17 @@ tags: [image-classification]
 
 It judges images that energies draw (`ebmctl compose --check`), and shares no weights with them. Right on the test
 split: {accuracy}.
+
+    {command}
 """
 
 
 def training_set(name: str, size: int, channels: int) -> ImageDataset:
-    if name != "faces":
-        return opened(name, "train", size, channels)
-    images, labels = [], []
-    for index in range(APART, APART + FRESH_FACES):
-        draw = np.random.default_rng([index, 0])
-        values = [bool(value) for value in draw.integers(0, 2, len(faces.ATTRIBUTES))]
-        images.append(to_pixels(faces.face(faces.look(draw, young=values[0]), *values), size, channels))
-        labels.append(values)
-    return TensorImages(torch.stack(images), torch.tensor(labels), faces.ATTRIBUTES, exclusive=False)
+    dataset = opened(name, "train", size, channels)
+    if not isinstance(dataset, DrawnImages):
+        return dataset
+    images, labels = dataset.draw(list(range(APART, APART + FRESH)), dataset.request)
+    return TensorImages(images, labels, dataset.label_names, exclusive=False)
 
 
 def opened(name: str, split: str, size: int, channels: int) -> ImageDataset:
@@ -88,7 +89,7 @@ def accuracies(classifier: Classifier, dataset: ImageDataset) -> dict[str, float
     return {name: (found[name] == values).double().mean().item() for name, values in truth.items()}
 
 
-def train(name: str, seconds: float, seed: int, width: int, batch: int) -> Classifier:
+def train(name: str, seconds: float, most: int, seed: int, width: int, batch: int) -> Classifier:
     size, channels = registry.native_shape(name)
     data = training_set(name, size, channels)
     config = ClassifierConfig(name, channels, size, width, heads_of(data), {})
@@ -97,14 +98,14 @@ def train(name: str, seconds: float, seed: int, width: int, batch: int) -> Class
     network = ClassifierNetwork(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     sizes = [len(head.values) for head in config.heads]
-    began, steps = time.monotonic(), 0
+    began, steps = time.process_time(), 0
     for rows in batches(len(data), batch, generator):
-        done = (time.monotonic() - began) / seconds
+        done = max((time.process_time() - began) / seconds, steps / most)
         if done >= 1:
             break
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (steps + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * done))
         images, labels = data.__getitems__(rows)
-        logits = network(varied(to_float(images), name in ("faces", "fashion-mnist"), generator)).split(sizes, 1)
+        logits = network(varied(to_float(images), name in MIRRORED, generator)).split(sizes, 1)
         truth = targets(config.heads, data, labels)
         loss = sum(F.cross_entropy(part, truth[h.name]) for part, h in zip(logits, config.heads, strict=True))
         optimizer.zero_grad()
@@ -117,13 +118,12 @@ def train(name: str, seconds: float, seed: int, width: int, batch: int) -> Class
         "ebmctl": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "command": f"python -m bench.classifier {name} --seconds {seconds:g} --seed {seed} --width {width}",
-        "batch_size": batch,
+        "command": f"python -m bench.classifier {name} --steps {steps} --seed {seed} --width {width} --batch {batch}",
         "seed": seed,
         "steps": steps,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.process_time() - began, 1),
         "train_images": len(data),
-        "train_indices_from": APART if name == "faces" else 0,
+        "train_indices_from": APART if name in ("faces", "objects") else 0,
     }
     made = Classifier(config, network.eval())
     right = accuracies(made, opened(name, "test", size, channels))
@@ -136,14 +136,19 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--seed", type=int, default=1000)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
-    made = train(options.dataset, options.seconds, options.seed, options.width, options.batch)
+    made = train(options.dataset, options.seconds, options.steps, options.seed, options.width, options.batch)
     right = made.config.provenance["test_accuracy"]
     text = ", ".join(f"{key} {value:.4f}" for key, value in right.items())
-    save_classifier(options.out, made, CARD.format(dataset=options.dataset, accuracy=text))
+    save_classifier(
+        options.out,
+        made,
+        CARD.format(dataset=options.dataset, accuracy=text, command=made.config.provenance["command"]),
+    )
     print(json.dumps({"accuracy": right, "sha256": sha256(options.out / "model.safetensors")}))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.checkpoint import seeded
-from ebmctl.core.compose import mixed
+from ebmctl.core.compose import Immediate, mixed
 from ebmctl.core.energy import frozen
 from ebmctl.errors import UsageError, unknown
 from ebmctl.expression import And, Concept, Expression, Not, Weighted, concepts
@@ -77,14 +77,14 @@ class Vocabulary:
         return values[value]
 
 
-def label_values(labels: Sequence[str]) -> dict[str, str]:
+def label_values(labels: Sequence[str], meant: str | None = None) -> dict[str, str]:
     """What may follow a concept's name and "=", with the label that it means.
 
-    A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`; others have their values,
-    as "cube" or "identity=cube".
+    A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`, or the other way round
+    where "not smiling" is what is `meant`; others have their values, as "cube" or "identity=cube".
     """
     if len(labels) == 2 and labels[0] == f"not {labels[1]}":
-        return {YES: labels[1], NO: labels[0]}
+        return {YES: labels[0], NO: labels[1]} if meant == labels[0] else {YES: labels[1], NO: labels[0]}
     return {label.rpartition("=")[2]: label for label in labels}
 
 
@@ -141,8 +141,7 @@ class Composition:
             one_hot = torch.eye(len(names), device=x.device)[[names.index(self.labels[concept]) for concept in mine]]
             if self.algebra.shared:
                 one_hot = torch.cat([one_hot, torch.zeros_like(one_hot[:1])])
-            rows = one_hot.repeat_interleave(len(x), 0)
-            energies = self.networks[name](x.repeat(len(one_hot), 1, 1, 1), rows).view(len(one_hot), len(x))
+            energies = Immediate(self.networks[name], one_hot)(x)
             if self.algebra.shared:
                 shared.append(energies[-1])
                 energies = energies[:-1] - energies[-1]

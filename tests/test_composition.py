@@ -90,6 +90,7 @@ def test_or_and_not(own, x) -> None:
 
 def test_label_values() -> None:
     assert label_values(("not glad", "glad")) == {"yes": "glad", "no": "not glad"}
+    assert label_values(("not Male", "Male"), "not Male") == {"yes": "not Male", "no": "Male"}  # female
     assert label_values(("form=cube", "form=ball")) == {"cube": "form=cube", "ball": "form=ball"}
 
 

@@ -7,13 +7,15 @@ log-sum-exp (OR), and a negated energy pushes away from a concept (NOT). What co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ebmctl.core.energy import Energy
+from ebmctl.core.energy import Energy, EnergyNetwork
 
 NOT_WEIGHT = 0.001  # the authors' program
+ROWS = 64  # of a network's batch: larger ones are no faster on a CPU
 
 
 class Product:
@@ -74,3 +76,46 @@ def mixture(*energies: Energy, temperature: float = 1.0) -> Energy:
 def negate(energy: Energy, weight: float = NOT_WEIGHT) -> Energy:
     """NOT: -weight * E, for use in a product with other energies; alone it has no lowest point."""
     return Product([energy], [-weight], None)
+
+
+class Immediate:
+    """The energies of a network under several labels, each with its gradient taken at once, a few images at a time.
+
+    Images (B, C, H, W) -> (M, B) for labels (M, L), or (1, B) without. The graph of one network and few images is held
+    where a composition of k networks would hold that of all, for any number of images. Differentiable once.
+    """
+
+    def __init__(self, network: EnergyNetwork, labels: Tensor | None, rows: int = ROWS) -> None:
+        self.network, self.labels = network, labels
+        self.images = max(1, rows // (1 if labels is None else len(labels)))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The energies (M, B)."""
+        if torch.is_grad_enabled() and x.requires_grad:
+            energies: Tensor = _WithGradient.apply(x, self)
+            return energies
+        return torch.cat([self.evaluate(part)[0] for part in torch.split(x, self.images)], 1)
+
+    def evaluate(self, x: Tensor, gradient: bool = False) -> tuple[Tensor, Tensor]:
+        """The energies (M, B) of few images, and their gradients (M, B, C, H, W), or nothing for these."""
+        count = 1 if self.labels is None else len(self.labels)
+        many = x.detach().repeat(count, 1, 1, 1).requires_grad_(gradient)
+        labels = None if self.labels is None else self.labels.repeat_interleave(len(x), 0)
+        with torch.set_grad_enabled(gradient):
+            energies = self.network(many, labels)
+            slopes = torch.autograd.grad(energies.sum(), many)[0] if gradient else many[:0]
+        return energies.detach().view(count, len(x)), slopes.view(-1, *x.shape)
+
+
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, energies: Immediate) -> Tensor:
+        found = [energies.evaluate(part, gradient=True) for part in torch.split(x, energies.images)]
+        ctx.save_for_backward(torch.cat([slopes for _, slopes in found], 1))
+        return torch.cat([values for values, _ in found], 1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        (slopes,) = ctx.saved_tensors
+        return (upstream[:, :, None, None, None] * slopes).sum(0), None
