@@ -9,10 +9,13 @@ import typer
 
 from ebmctl import registry
 from ebmctl.cli import console
-from ebmctl.errors import UsageError
+from ebmctl.errors import EbmctlError, UsageError
 
 if TYPE_CHECKING:
+    import torch
+
     from ebmctl.evaluation.evaluate import Evaluation
+    from ebmctl.evaluation.extractors import Extractor
     from ebmctl.model import Model
 
 QUALITY = ("fid", "is", "kid", "prc")
@@ -23,7 +26,12 @@ DEFAULT = ",".join(QUALITY)
 
 def evaluate(
     model: str | None = typer.Argument(None, help="A model folder, a run folder, or a name of the zoo."),
-    metrics: str = typer.Option(DEFAULT, help="Which: fid, is, kid, prc (precision and recall), bits.", metavar="LIST"),
+    metrics: str | None = typer.Option(
+        None,
+        help="Which: fid, is, kid, prc (precision and recall), bits. Default: all but bits; none with --figures.",
+        metavar="LIST",
+    ),
+    figures: Path | None = typer.Option(None, help="Draw the paper's figures into a folder.", metavar="DIR"),
     n: int = typer.Option(10_000, "-n", help="How many images are drawn; papers take 50000.", metavar="N"),
     data: str | None = typer.Option(None, help="The dataset to compare with; default: the model's.", metavar="NAME"),
     split: str = typer.Option("train", help="Its split that quality is measured against.", metavar="train|test"),
@@ -57,7 +65,7 @@ def evaluate(
         if compare:
             _compare(*compare, as_json)
             return
-        wanted = _wanted(metrics)
+        wanted = _wanted(metrics if metrics is not None else "" if figures else DEFAULT)
         console.choice("--split", split, list(SPLITS))
         for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
             if value is not None and value < least:
@@ -74,31 +82,58 @@ def evaluate(
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
         from ebmctl.evaluation.evaluate import Evaluation, Reference
-        from ebmctl.evaluation.extractors import find_extractor, need_fidelity
+        from ebmctl.evaluation.extractors import OFFLINE, find_extractor, need_fidelity
         from ebmctl.evaluation.generation import Generation
         from ebmctl.evaluation.likelihood import LikelihoodSettings
+        from ebmctl.evaluation.panels import new_figure
+        from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of
         from ebmctl.model import load
 
+        if figures:
+            new_figure(1, 1)  # asked before the work
         loaded = load(model)
         chosen = data or loaded.recipe.data.name
-        where = data_dir or default_root()
-        reference = Reference(chosen, where, "test" if split == "test" else "train", real, seed)
+        reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
+        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
+        plan = Generation(n, seed, batch, label, changes)
+        device = next(loaded.network.parameters()).device
+        written: list[str] = []
         with console.Counting() as counting:
             evaluation = Evaluation(loaded, reference, counting)
+            sees: Extractor | None = None
             if asked := [name for name in QUALITY if name in wanted]:
-                device = next(loaded.network.parameters()).device
                 need_fidelity("metrics")
                 sees = find_extractor(extractor, chosen, inception_weights, device)
-                changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-                evaluation.quality(asked, sees, Generation(n, seed, batch, label, changes), keep)
+                evaluation.quality(asked, sees, plan, keep)
             if "bits" in wanted:
                 ais = AisConfig(chains=chains, levels=levels)
                 evaluation.likelihood(LikelihoodSettings(temperature, label, seed, ais), n)
-        _show(model, loaded, evaluation, {"n": n, "data": chosen, "split": split, "seed": seed}, as_json)
+            if figures:
+                drawing = PaperFigures(loaded, figures, console.say, label, seed)
+                if sees is None and (extractor or inception_weights):
+                    sees = find_extractor(extractor, chosen, inception_weights, device)
+                elif sees is None and chosen in OFFLINE:
+                    sees = _if_there(chosen, device)
+                evaluation.figures(drawing, sees, plan, keep)
+                drawing.training(metrics_of(model))
+                written = drawing.written
+        about = {"n": n, "data": chosen, "split": split, "seed": seed} | ({"figures": written} if figures else {})
+        _show(model, loaded, evaluation, about, as_json)
+
+
+def _if_there(dataset: str, device: torch.device) -> Extractor | None:
+    """The zoo's classifier of a dataset; None, and a line, where there is none."""
+    from ebmctl.evaluation.extractors import find_extractor
+
+    try:
+        return find_extractor(None, dataset, None, device)
+    except EbmctlError as error:
+        console.say(f"without feature distances: {error}")
+        return None
 
 
 def _wanted(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
+    names = [name.strip() for name in text.split(",")] if text else []
     for name in names:
         console.choice("--metrics", name, list(METRICS))
     return names
@@ -111,17 +146,23 @@ def _show(name: str, model: Model, evaluation: Evaluation, about: dict[str, Any]
         return
     rows = [[name, _figure(values), _about(values)] for name, values in evaluation.found.items()]
     console.table(["figure", "value", "of"], rows)
+    for path in about.get("figures", []):
+        console.say(f"drawn: {path}")
 
 
 def _figure(values: dict[str, Any]) -> str:
     text = f"{values['value']:.4g}"
     if "low" in values:
         return f"{text} ({values['low']:.4g} to {values['high']:.4g})"
+    if "held_out" in values:
+        return f"{text}, held-out {values['held_out']:.4g}"
     return f"{text} ± {values['std']:.2g}" if "std" in values else text
 
 
 def _about(values: dict[str, Any]) -> str:
-    parts = [f"{values['extractor']}"] if "extractor" in values else [f"temperature {values['temperature']:g}"]
+    parts = [values["extractor"]] if "extractor" in values else []
+    if "temperature" in values:
+        parts.append(f"temperature {values['temperature']:g}")
     if "effective" in values:
         parts.append(f"effective {values['effective']:.2f}, acceptance {values['acceptance']:.2f}")
     if "n_real" in values:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ebmctl import registry
 from ebmctl.data.base import DataRequest, ImageDataset, Split
@@ -15,8 +17,10 @@ from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
+from ebmctl.evaluation.paper_figures import PaperFigures
 from ebmctl.model import Model
 
+FIGURE_SAMPLES = 300
 Told = Callable[[str, int, int], None]
 
 
@@ -69,6 +73,19 @@ class Evaluation:
         bits = likelihood.bits(images.pixels())
         self.found["log_z"] = likelihood.described()
         self.found["bits_per_dimension"] = {**bits, **_source(images)}
+
+    def figures(self, figures: PaperFigures, extractor: Extractor | None, plan: Generation, keep: Path | None) -> None:
+        """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
+        few = replace(plan, n=min(plan.n, FIGURE_SAMPLES))
+        drawn = few.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n))
+        samples = torch.cat(list(drawn))
+        figures.chains(samples)
+        train, held_out = (
+            self.reference.open(self.model, "train"),
+            self.reference.open(self.model, "test", len(samples)),
+        )
+        figures.nearest(samples, train, held_out, extractor)
+        self.found.update(figures.found)
 
 
 def _after(value: Any, counted: Callable[[int], None]) -> Any:

@@ -146,5 +146,9 @@ def find_extractor(name: str | None, dataset: str, weights: Path | None, device:
         classifiers: Any = importlib.import_module("ebmctl.classifier")
     except ModuleNotFoundError as error:
         raise EbmctlError("this version of ebmctl has no classifiers; give --extractor inception") from error
-    classifier = classifiers.load_classifier(name) if name else classifiers.default_classifier(dataset)
-    return ClassifierExtractor(name or f"classifier.{dataset}", classifier)
+    if name:
+        return ClassifierExtractor(name, classifiers.load_classifier(name))
+    try:
+        return ClassifierExtractor(f"classifier.{dataset}", classifiers.default_classifier(dataset))
+    except EbmctlError as error:
+        raise EbmctlError(f"{error.args[0].partition(';')[0]}; give --extractor MODEL, or inception") from error
