@@ -15,7 +15,7 @@ from PIL import Image
 
 import ebmctl
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.evaluation import extractors, generation
+from ebmctl.evaluation import evaluate, extractors, generation
 from ebmctl.evaluation.extractors import ClassifierExtractor, InceptionExtractor, Seen, find_extractor, joint
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.quality import METRICS, figures, seen
@@ -155,6 +155,24 @@ def test_a_classifier_as_extractor(generator):
     assert "1 x 16 x 16" in named["classifier.digits score"]["resize"]
 
 
+def test_the_classifier_of_the_zoo(generator):
+    pixels = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    extractor = find_extractor(None, "faces", None, torch.device("cpu"))
+    assert extractor.name == "classifier.faces"
+    assert len(extractor.weights_sha256) == 64
+    found = extractor(pixels)
+    assert found.features.shape == (12, 64)
+    assert found.logits.shape == (12, 16)  # four attributes, each yes or no
+    assert found.logits.exp().sum(1).tolist() == pytest.approx([1] * 12, abs=1e-4)
+
+
+def test_a_dataset_without_a_classifier(monkeypatch):
+    monkeypatch.setattr("ebmctl.classifier.zoo", dict)
+    with pytest.raises(EbmctlError, match=r"no classifier of digits .*give --extractor MODEL, or inception") as found:
+        find_extractor(None, "digits", None, torch.device("cpu"))
+    assert "--classifier" not in str(found.value)
+
+
 def test_joint_probabilities():
     found = joint([torch.tensor([[0.1, 0.9]]), torch.tensor([[0.2, 0.3, 0.5]])]).exp()
     assert found[0].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.18, 0.27, 0.45])
@@ -257,7 +275,7 @@ def test_a_folder_of_other_images(digits, tmp_path):
 def fake(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     found = ClassifierExtractor("projection", Projection())
-    monkeypatch.setattr(extractors, "find_extractor", lambda *_: found)
+    monkeypatch.setattr(evaluate, "find_extractor", lambda *_: found)
     return found
 
 

@@ -9,14 +9,10 @@ import typer
 
 from ebmctl import registry
 from ebmctl.cli import console
-from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from ebmctl.evaluation.evaluate import Evaluation
-    from ebmctl.evaluation.extractors import Extractor
-    from ebmctl.model import Model
 
 QUALITY = ("fid", "is", "kid", "prc")
 METRICS = (*QUALITY, "bits")
@@ -25,7 +21,9 @@ DEFAULT = ",".join(QUALITY)
 
 
 def evaluate(
-    model: str | None = typer.Argument(None, help="A model folder, a run folder, or a name of the zoo."),
+    model: str | None = typer.Argument(
+        None, help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"
+    ),
     metrics: str | None = typer.Option(
         None,
         help="Which: fid, is, kid, prc (precision and recall), bits. Default: all but bits; none with --figures.",
@@ -65,6 +63,7 @@ def evaluate(
         if compare:
             _compare(*compare, as_json)
             return
+        assert model is not None
         wanted = _wanted(metrics if metrics is not None else "" if figures else DEFAULT)
         console.choice("--split", split, list(SPLITS))
         for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
@@ -76,60 +75,28 @@ def evaluate(
             registry.find_dataset(data)
         from ebmctl.zoo import find_model
 
-        assert model is not None
         find_model(model)
 
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
-        from ebmctl.evaluation.evaluate import Evaluation, Reference
-        from ebmctl.evaluation.extractors import OFFLINE, find_extractor, need_fidelity
+        from ebmctl.evaluation.evaluate import Asked, Evaluation, Reference
         from ebmctl.evaluation.generation import Generation
         from ebmctl.evaluation.likelihood import LikelihoodSettings
-        from ebmctl.evaluation.panels import new_figure
-        from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of
+        from ebmctl.evaluation.paper_figures import metrics_of
         from ebmctl.model import load
 
-        if figures:
-            new_figure(1, 1)  # asked before the work
+        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
+        plan = Generation(n, seed, batch, label, changes)
+        likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
+        asked = Asked(wanted, plan, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
         loaded = load(model)
         chosen = data or loaded.recipe.data.name
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
-        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        plan = Generation(n, seed, batch, label, changes)
-        device = next(loaded.network.parameters()).device
-        written: list[str] = []
         with console.Counting() as counting:
-            evaluation = Evaluation(loaded, reference, counting)
-            sees: Extractor | None = None
-            if asked := [name for name in QUALITY if name in wanted]:
-                need_fidelity("metrics")
-                sees = find_extractor(extractor, chosen, inception_weights, device)
-                evaluation.quality(asked, sees, plan, keep)
-            if "bits" in wanted:
-                ais = AisConfig(chains=chains, levels=levels)
-                evaluation.likelihood(LikelihoodSettings(temperature, label, seed, ais), n)
-            if figures:
-                drawing = PaperFigures(loaded, figures, console.say, label, seed)
-                if sees is None and (extractor or inception_weights):
-                    sees = find_extractor(extractor, chosen, inception_weights, device)
-                elif sees is None and chosen in OFFLINE:
-                    sees = _if_there(chosen, device)
-                evaluation.figures(drawing, sees, plan, keep)
-                drawing.training(metrics_of(model))
-                written = drawing.written
-        about = {"n": n, "data": chosen, "split": split, "seed": seed} | ({"figures": written} if figures else {})
-        _show(model, loaded, evaluation, about, as_json)
-
-
-def _if_there(dataset: str, device: torch.device) -> Extractor | None:
-    """The zoo's classifier of a dataset; None, and a line, where there is none."""
-    from ebmctl.evaluation.extractors import find_extractor
-
-    try:
-        return find_extractor(None, dataset, None, device)
-    except EbmctlError as error:
-        console.say(f"without feature distances: {error}")
-        return None
+            evaluation = Evaluation(loaded, reference, counting, console.say)
+            evaluation.run(asked)
+        about: dict[str, Any] = {"n": n, "data": chosen, "split": split, "seed": seed}
+        _show(model, evaluation, about | ({"figures": evaluation.written} if figures else {}), as_json)
 
 
 def _wanted(text: str) -> list[str]:
@@ -139,9 +106,9 @@ def _wanted(text: str) -> list[str]:
     return names
 
 
-def _show(name: str, model: Model, evaluation: Evaluation, about: dict[str, Any], as_json: bool) -> None:
+def _show(name: str, evaluation: Evaluation, about: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        result = {"model": name, "model_sha256": model.sha256(), **about, "metrics": evaluation.found}
+        result = {"model": name, "model_sha256": evaluation.model.sha256(), **about, "metrics": evaluation.found}
         console.show(result, as_json=True)
         return
     rows = [[name, _figure(values), _about(values)] for name, values in evaluation.found.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import torch
 from ebmctl import registry
 from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
+from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import quality
-from ebmctl.evaluation.extractors import Extractor
+from ebmctl.evaluation.extractors import OFFLINE, Extractor, find_extractor, need_fidelity
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
+from ebmctl.evaluation.panels import new_figure
 from ebmctl.evaluation.paper_figures import PaperFigures
 from ebmctl.model import Model
 
@@ -43,15 +45,70 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What of a model is to be measured: names of `quality.METRICS` and "bits"; figures into a folder.
+
+    `run_metrics` is the metrics.jsonl of the model's training, if it is there.
+    """
+
+    metrics: Sequence[str]
+    plan: Generation
+    likelihood: LikelihoodSettings
+    figures: Path | None = None
+    extractor: str | None = None
+    inception_weights: Path | None = None
+    keep: Path | None = None
+    run_metrics: Path | None = None
+
+    @property
+    def quality(self) -> list[str]:
+        """The asked ones of the figures of quality."""
+        return [name for name in quality.METRICS if name in self.metrics]
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What is asked of a model; `told(what, done, all)` hears how far it is."""
+    """The figures of a model; `told(what, done, all)` hears how far it is, `say` what is left out."""
 
     model: Model
     reference: Reference
     told: Told
+    say: Callable[[str], None]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
 
-    def quality(self, metrics: list[str], extractor: Extractor, plan: Generation, keep: Path | None) -> None:
+    def run(self, asked: Asked) -> None:
+        """Measure and draw all that is asked; raises EbmctlError before the work where something is not installed."""
+        if asked.figures:
+            new_figure(1, 1)
+        if asked.quality:
+            need_fidelity("metrics")
+        extractor = self._extractor(asked)
+        if asked.quality and extractor:
+            self.quality(asked.quality, extractor, asked.plan, asked.keep)
+        if "bits" in asked.metrics:
+            self.likelihood(asked.likelihood, asked.plan.n)
+        if asked.figures:
+            figures = PaperFigures(self.model, asked.figures, self.say, asked.plan.label, asked.plan.seed)
+            self.figures(figures, extractor, asked.plan, asked.keep)
+            figures.training(asked.run_metrics)
+            self.written.extend(figures.written)
+
+    def _extractor(self, asked: Asked) -> Extractor | None:
+        """What quality and feature distance take; figures alone go without where nothing is named or at hand."""
+        device = next(self.model.network.parameters()).device
+        named = asked.extractor or asked.inception_weights
+        if not asked.quality and not (asked.figures and (named or self.reference.data in OFFLINE)):
+            return None
+        try:
+            return find_extractor(asked.extractor, self.reference.data, asked.inception_weights, device)
+        except EbmctlError as error:
+            if asked.quality or named:
+                raise
+            self.say(f"without feature distances: {error}")
+            return None
+
+    def quality(self, metrics: Sequence[str], extractor: Extractor, plan: Generation, keep: Path | None) -> None:
         """Figures of generated images against the split."""
         images = self.reference.open(self.model)
         done = 0

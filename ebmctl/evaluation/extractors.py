@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ebmctl.classifier import Classifier, default_classifier, load_classifier
 from ebmctl.data.transform import fit_pixels, to_float
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
@@ -40,21 +41,6 @@ class Extractor(Protocol):
         """What it sees of images."""
 
 
-class Classifier(Protocol):
-    """What `ClassifierExtractor` needs of a classifier: see `ebmctl.classifier`."""
-
-    config: Any
-
-    def features(self, x: Tensor) -> Tensor:
-        """(B, D) of images (B, C, H, W) in [0, 1]."""
-
-    def probabilities(self, x: Tensor) -> Sequence[Tensor]:
-        """For each thing that it tells, (B, V) probabilities of its values."""
-
-    def sha256(self) -> str | None:
-        """The checksum of its weights."""
-
-
 class ClassifierExtractor:
     """A small classifier of a dataset's labels: its last layer is the features."""
 
@@ -63,7 +49,7 @@ class ClassifierExtractor:
     def __init__(self, name: str, classifier: Classifier) -> None:
         self.name, self.classifier = name, classifier
         self.weights_sha256 = classifier.sha256()
-        self.size, self.channels = int(classifier.config.size), int(classifier.config.channels)
+        self.size, self.channels = classifier.config.size, classifier.config.channels
         self.resize = f"to {self.channels} x {self.size} x {self.size} where it is not (antialiased bilinear)"
 
     def __call__(self, pixels: Tensor) -> Seen:
@@ -142,13 +128,9 @@ def find_extractor(name: str | None, dataset: str, weights: Path | None, device:
     """
     if name == INCEPTION or weights or (name is None and dataset not in OFFLINE):
         return InceptionExtractor(weights, device)
-    try:
-        classifiers: Any = importlib.import_module("ebmctl.classifier")
-    except ModuleNotFoundError as error:
-        raise EbmctlError("this version of ebmctl has no classifiers; give --extractor inception") from error
     if name:
-        return ClassifierExtractor(name, classifiers.load_classifier(name))
+        return ClassifierExtractor(name, load_classifier(name))
     try:
-        return ClassifierExtractor(f"classifier.{dataset}", classifiers.default_classifier(dataset))
+        return ClassifierExtractor(f"classifier.{dataset}", default_classifier(dataset))
     except EbmctlError as error:
         raise EbmctlError(f"{error.args[0].partition(';')[0]}; give --extractor MODEL, or inception") from error
