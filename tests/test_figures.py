@@ -26,6 +26,7 @@ from tests.core.quadratic import Quadratic
 from tests.test_cli import call
 
 MEAN = 0.3
+SPACES = ("pixel", "classifier.digits feature")
 
 
 class FirstPixels:
@@ -156,3 +157,19 @@ def test_the_command(here, monkeypatch):
     assert all(Image.open(path).size > (400, 300) for path in result["figures"])
     assert list(result["metrics"]) == ["memorisation (pixel distance)"]
     assert result["metrics"]["memorisation (pixel distance)"]["n"] == 12
+
+
+def test_figures_take_the_images_that_were_measured(here, monkeypatch):
+    pytest.importorskip("torch_fidelity")
+    monkeypatch.setattr(paper_figures, "DESCENT_STEPS", 2)
+    short = ["--flow-steps", "1", "-n", "15", "--batch", "10", "--real", "40"]
+    status, out, err = call("evaluate", "digits", "--metrics", "fid", "--figures", "drawn", *short, "--json")
+    assert status == 0, err
+    metrics = json.loads(out)["metrics"]
+    assert list(metrics) == [
+        "classifier.digits frechet-distance",
+        *(f"memorisation ({space} distance)" for space in SPACES),
+    ]
+    assert {values["n"] for values in metrics.values()} == {15}
+    assert err.count("images drawn 15 of 15") == 1
+    assert "without one-start.png" in err

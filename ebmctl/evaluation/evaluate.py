@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ebmctl import registry
 from ebmctl.data.base import DataRequest, ImageDataset, Split
@@ -76,6 +77,7 @@ class Evaluation:
     say: Callable[[str], None]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
 
     def run(self, asked: Asked) -> None:
         """Measure and draw all that is asked; raises EbmctlError before the work where something is not installed."""
@@ -119,7 +121,7 @@ class Evaluation:
             self.told("real images seen", done, len(images))
 
         real = quality.seen(extractor, (_after(pixels, counted) for pixels in images.pixels()))
-        drawn = plan.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n))
+        drawn = self._drawn(plan, keep)
         figures = quality.figures(quality.seen(extractor, drawn), real, metrics, extractor)
         self.found.update({name: {**values, **_source(images)} for name, values in figures.items()})
 
@@ -133,16 +135,21 @@ class Evaluation:
 
     def figures(self, figures: PaperFigures, extractor: Extractor | None, plan: Generation, keep: Path | None) -> None:
         """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
-        few = replace(plan, n=min(plan.n, FIGURE_SAMPLES))
-        drawn = few.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n))
-        samples = torch.cat(list(drawn))
+        if not self.drawn:
+            list(self._drawn(replace(plan, n=min(plan.n, FIGURE_SAMPLES)), keep))
+        samples = torch.cat(self.drawn)[:FIGURE_SAMPLES]
         figures.chains(samples)
-        train, held_out = (
-            self.reference.open(self.model, "train"),
-            self.reference.open(self.model, "test", len(samples)),
-        )
+        train = self.reference.open(self.model, "train")
+        held_out = self.reference.open(self.model, "test", len(samples))
         figures.nearest(samples, train, held_out, extractor)
         self.found.update(figures.found)
+
+    def _drawn(self, plan: Generation, keep: Path | None) -> Iterator[Tensor]:
+        """The batches of generated images, the first of which stay for the figures."""
+        for pixels in plan.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n)):
+            if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
+                self.drawn.append(pixels)
+            yield pixels
 
 
 def _after(value: Any, counted: Callable[[int], None]) -> Any:
