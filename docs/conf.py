@@ -78,6 +78,7 @@ def help_text() -> str:
         ["compose"],
         ["push"],
         *ZOO,
+        ["evaluate"],
         ["data", "prepare"],
         ["plugins"],
         ["plugins", "new"],

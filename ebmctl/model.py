@@ -15,7 +15,7 @@ from ebmctl.checkpoint import ModelConfig, load_model, seeded
 from ebmctl.core.energy import Conditioned, Energy, EnergyNetwork, frozen
 from ebmctl.core.flow import flow, gaussian_noise
 from ebmctl.core.langevin import Reporting, Sampler
-from ebmctl.core.sampling import chain, uniform_noise
+from ebmctl.core.sampling import Transition, chain, uniform_noise
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
 from ebmctl.schema import Recipe
@@ -169,11 +169,7 @@ def draw_chain(
         raise UsageError(f"the number of samples is at least 1, not {n}")
     recipe = _changed(recipe, changes or {})
     shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
-    entry = registry.find("sampler", sampler or recipe.sampler.name)
-    own = settings.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
-    options: Any = settings.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
-    kernel: Sampler = entry.make(options, generator)
-    transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, generator)
+    kernel, transition = chain_parts(recipe, generator, sampler, sampler_options)
     x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, shape, generator)
     yield x.clamp(0, 1)
     shown = {round(recipe.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)}
@@ -184,6 +180,21 @@ def draw_chain(
     yield from chain(energy, x.clamp(0, 1), kernel, transition, recipe.sampling)
     if report is not None and isinstance(kernel, Reporting):
         report |= kernel.report()
+
+
+def chain_parts(
+    recipe: Recipe,
+    generator: torch.Generator,
+    sampler: str | None = None,
+    sampler_options: Mapping[str, Any] | None = None,
+) -> tuple[Sampler, Transition]:
+    """A recipe's sampler, or another one by its name, and its transition: what Algorithm 2 alternates."""
+    entry = registry.find("sampler", sampler or recipe.sampler.name)
+    own = settings.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
+    options: Any = settings.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
+    kernel: Sampler = entry.make(options, generator)
+    transition: Transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, generator)
+    return kernel, transition
 
 
 def _changed(recipe: Recipe, changes: dict[str, int | None]) -> Recipe:

@@ -98,6 +98,7 @@ def test_pages_have_commands():
 COMMANDS = ([], ["train"], ["sample"], ["ood"], ["data", "prepare"], ["plugins"], ["plugins", "new"])
 COMMANDS += (
     ["compose"],
+    ["evaluate"],
     ["push"],
     ["zoo", "list"],
     ["zoo", "show"],

@@ -7,11 +7,11 @@ import sys
 import typer
 
 from ebmctl import __version__
-from ebmctl.cli import compose, data, ood, plugins, push, sample, train, zoo
+from ebmctl.cli import compose, data, evaluate, ood, plugins, push, sample, train, zoo
 
 app = typer.Typer(
     name="ebmctl",
-    help="Train energy-based models on images, sample from them, compose them, and find outliers.",
+    help="Train energy-based models on images, sample from them, compose and measure them, and find outliers.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -23,6 +23,7 @@ app.command("compose")(compose.compose)
 app.command("ood")(ood.ood)
 app.command("push")(push.push)
 app.add_typer(zoo.app, name="zoo")
+app.command("evaluate")(evaluate.evaluate)
 app.add_typer(data.app, name="data")
 app.add_typer(plugins.app, name="plugins")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from ebmctl.errors import EbmctlError, UsageError
@@ -176,6 +176,35 @@ class TrainingProgress:
         elif now - self.last_line >= self.interval or done == 1 or values["step"] == self.steps:
             self.last_line = now
             say(line)
+
+
+class Counting:
+    """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, quiet_interval: float = 10.0) -> None:
+        self.interval, self.last_line = quiet_interval, time.monotonic()
+        console = messages()
+        self.tasks: dict[str, TaskID] = {}
+        self.bar = Progress(console=console) if console.is_terminal else None
+
+    def __enter__(self) -> Counting:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
+        if self.bar:
+            if what not in self.tasks:
+                self.tasks[what] = self.bar.add_task(what, total=total)
+            self.bar.update(self.tasks[what], completed=done)
+        elif done == total or time.monotonic() - self.last_line >= self.interval:
+            self.last_line = time.monotonic()
+            say(f"{what} {done:,} of {total:,}")
 
 
 def _losses(values: Mapping[str, Any]) -> str:

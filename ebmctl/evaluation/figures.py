@@ -8,18 +8,13 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_curve
 
-from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.ood import Scored
-from ebmctl.files import atomic_file
+from ebmctl.evaluation.panels import new_figure, save_figure
 
 
 def save_separation(path: Path, inside: Scored, outside: Sequence[Scored], score: str) -> None:
     """Histograms of the scores on the left, ROC curves on the right."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EbmctlError("figures are drawn by matplotlib: pip install 'ebmctl[ood]'") from error
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(10, 4, "ood")
     left, right = figure.subplots(1, 2)
     everything = np.concatenate([inside.scores.numpy(), *(other.scores.numpy() for other in outside)])
     low, high = np.percentile(everything, [0.2, 99.8])
@@ -37,5 +32,4 @@ def save_separation(path: Path, inside: Scored, outside: Sequence[Scored], score
     for axes in (left, right):
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(figure, path)

@@ -9,20 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.data.base import ImageDataset
+from ebmctl.data.base import ImageDataset, Split
 from ebmctl.data.transform import to_float
 
 
 class TestImages:
-    """All images of a test split, or n of them chosen by a seed, in batches (B, C, H, W) in [0, 1].
+    """All images of a split, or n of them chosen by a seed, in batches (B, C, H, W) in [0, 1].
 
     Their fingerprint is complete once they were read to the end.
     """
 
     __test__ = False  # pytest: this is no test
 
-    def __init__(self, dataset: ImageDataset, name: str, n: int | None, seed: int, batch: int = 256) -> None:
-        self.dataset, self.name, self.batch = dataset, name, batch
+    def __init__(
+        self, dataset: ImageDataset, name: str, n: int | None, seed: int, batch: int = 256, split: Split = "test"
+    ) -> None:
+        self.dataset, self.name, self.batch, self.split = dataset, name, batch, split
         self.rows = list(range(len(dataset)))
         if n is not None and n < len(dataset):
             draw = torch.Generator().manual_seed(seed)
@@ -33,6 +35,10 @@ class TestImages:
         return len(self.rows)
 
     def __iter__(self) -> Iterator[Tensor]:
+        return map(to_float, self.pixels())
+
+    def pixels(self) -> Iterator[Tensor]:
+        """The same images as uint8."""
         whole, first, last = hashlib.sha256(), "", ""
         for low in range(0, len(self.rows), self.batch):
             images, _ = self.dataset.__getitems__(self.rows[low : low + self.batch])
@@ -40,10 +46,10 @@ class TestImages:
             whole.update(content)
             first = first or _sha256(images[0])
             last = _sha256(images[-1])
-            yield to_float(images)
+            yield images
         self.fingerprint = {
             "dataset": self.name,
-            "split": "test",
+            "split": self.split,
             "count": len(self.rows),
             "of": len(self.dataset),
             "sha256_first": first,

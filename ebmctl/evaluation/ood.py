@@ -68,7 +68,7 @@ class Detector:
 
     def of_set(self, name: str, split: Split = "test") -> Scored:
         """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
-        images = TestImages(self._open(name, split), name, self.settings.n, self.settings.seed)
+        images = TestImages(self._open(name, split), name, self.settings.n, self.settings.seed, split=split)
         found = scores.scored(self.score, self.bind, (x.to(self.device) for x in images))
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):

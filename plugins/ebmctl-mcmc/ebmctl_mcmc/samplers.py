@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ebmctl.core.energy import Energy, energy_gradient
+from ebmctl.core.energy import Energy
+from ebmctl.core.hmc import hamiltonian, metropolis, trajectory
 from ebmctl_mcmc.config import HmcConfig, MalaConfig
 
 
@@ -45,9 +46,9 @@ class Hmc:
         velocity = torch.randn(x.shape, generator=self.generator, device=x.device, dtype=x.dtype)
         end, end_velocity = self.trajectory(energy, x, velocity, create_graph)
         with torch.no_grad():
-            change = self._hamiltonian(energy, end, end_velocity) - self._hamiltonian(energy, x, velocity)  # (B,)
-            uniform = torch.rand(len(x), generator=self.generator, device=x.device, dtype=change.dtype)
-            taken = uniform.log() < -change  # false for an energy that is not a number
+            temperature = self.config.temperature
+            change = hamiltonian(energy, end, end_velocity, temperature) - hamiltonian(energy, x, velocity, temperature)
+        taken = metropolis(change, self.generator)
         self.accepted += float(taken.sum())
         self.proposed += len(taken)
         return torch.where(taken[:, None, None, None], end, x)
@@ -56,19 +57,16 @@ class Hmc:
         self, energy: Energy, x: Tensor, velocity: Tensor, create_graph: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Leapfrog steps from images and velocities (B, C, H, W); backwards it leads to where it came from."""
-        time, half = self.config.step_size, self.config.step_size / (2 * self.config.temperature)
-        velocity = velocity - half * energy_gradient(energy, x, create_graph=create_graph)
-        for index in range(self.config.leapfrog):
-            x = x + time * velocity
-            if self.config.bounded:
-                x, velocity = reflect(x, velocity)
-            last = index + 1 == self.config.leapfrog
-            gradient = energy_gradient(energy, x, create_graph=create_graph and not last)  # x no more depends on it
-            velocity = velocity - (half if last else 2 * half) * gradient
-        return x, velocity
-
-    def _hamiltonian(self, energy: Energy, x: Tensor, velocity: Tensor) -> Tensor:
-        return energy(x) / self.config.temperature + velocity.flatten(1).square().sum(1) / 2
+        return trajectory(
+            energy,
+            x,
+            velocity,
+            step_size=self.config.step_size,
+            leapfrog=self.config.leapfrog,
+            temperature=self.config.temperature,
+            bounded=self.config.bounded,
+            create_graph=create_graph,
+        )
 
 
 class Mala(Hmc):
@@ -81,10 +79,3 @@ class Mala(Hmc):
     def __init__(self, config: MalaConfig, generator: torch.Generator) -> None:
         time = (2 * config.step_size * config.temperature) ** 0.5
         super().__init__(HmcConfig(time, 1, config.temperature, config.bounded), generator)
-
-
-def reflect(x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring images that left [0, 1] back as mirrors at 0 and 1 would, velocities turned with each reflection."""
-    folded = x.remainder(2)  # mirrors at both ends have a period of 2
-    turned = folded > 1
-    return torch.where(turned, 2 - folded, folded), torch.where(turned, -velocity, velocity)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ebmctl import registry
+from ebmctl.core.hmc import reflect
 from ebmctl.core.langevin import Reporting, run
 from ebmctl_mcmc.config import HmcConfig, MalaConfig
-from ebmctl_mcmc.samplers import Hmc, Mala, reflect
+from ebmctl_mcmc.samplers import Hmc, Mala
 
 
 @pytest.fixture

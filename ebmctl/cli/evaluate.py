@@ -1,0 +1,150 @@
+"""`ebmctl evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ebmctl import registry
+from ebmctl.cli import console
+from ebmctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from ebmctl.evaluation.evaluate import Evaluation
+
+QUALITY = ("fid", "is", "kid", "prc")
+METRICS = (*QUALITY, "bits")
+SPLITS = ("train", "test")
+DEFAULT = ",".join(QUALITY)
+
+
+def evaluate(
+    model: str | None = typer.Argument(
+        None, help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"
+    ),
+    metrics: str | None = typer.Option(
+        None,
+        help="Which: fid, is, kid, prc (precision and recall), bits. Default: all but bits; none with --figures.",
+        metavar="LIST",
+    ),
+    figures: Path | None = typer.Option(None, help="Draw the paper's figures into a folder.", metavar="DIR"),
+    n: int = typer.Option(10_000, "-n", help="How many images are drawn; papers take 50000.", metavar="N"),
+    data: str | None = typer.Option(None, help="The dataset to compare with; default: the model's.", metavar="NAME"),
+    split: str = typer.Option("train", help="Its split that quality is measured against.", metavar="train|test"),
+    real: int | None = typer.Option(None, help="Images of the split at most; default: all.", metavar="N"),
+    extractor: str | None = typer.Option(
+        None, help="inception, or a classifier; default: the zoo's for small sets.", metavar="NAME"
+    ),
+    inception_weights: Path | None = typer.Option(None, help="Instead of downloading them.", metavar="FILE"),
+    keep: Path | None = typer.Option(None, help="Keep the images there, and go on from those.", metavar="DIR"),
+    batch: int = typer.Option(100, help="Images drawn at a time.", metavar="N"),
+    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
+    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
+    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
+    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
+    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
+    temperature: float = typer.Option(1.0, help="Bits: of exp(-E / T).", metavar="T"),
+    levels: int = typer.Option(500, help="Bits: levels of annealed importance sampling.", metavar="N"),
+    chains: int = typer.Option(64, help="Bits: its chains.", metavar="N"),
+    compare: tuple[Path, Path] | None = typer.Option(
+        None, help="Put two results side by side, if they are alike.", metavar="A.json B.json"
+    ),
+    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    seed: int = typer.Option(0, help="Seed of all that is drawn.", metavar="N"),
+    as_json: bool = console.JSON,
+    debug: bool = console.DEBUG,
+) -> None:
+    """Measure a model: quality of what it draws, and likelihood."""
+    with console.guard(debug):
+        if (model is None) == (compare is None):
+            raise UsageError("give a model, or two results: --compare A.json B.json")
+        if compare:
+            _compare(*compare, as_json)
+            return
+        assert model is not None
+        wanted = _wanted(metrics if metrics is not None else "" if figures else DEFAULT)
+        console.choice("--split", split, list(SPLITS))
+        for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
+            if value is not None and value < least:
+                raise UsageError(f"{option} is at least {least}, not {value}")
+        if levels < 1 or chains < 2 or not temperature > 0:
+            raise UsageError("--levels is at least 1, --chains at least 2, --temperature above 0")
+        if data is not None:
+            registry.find_dataset(data)
+        from ebmctl.zoo import find_model
+
+        find_model(model)
+
+        from ebmctl.core.ais import AisConfig
+        from ebmctl.data.datasets import default_root
+        from ebmctl.evaluation.evaluate import Asked, Evaluation, Reference
+        from ebmctl.evaluation.generation import Generation
+        from ebmctl.evaluation.likelihood import LikelihoodSettings
+        from ebmctl.evaluation.paper_figures import metrics_of
+        from ebmctl.model import load
+
+        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
+        plan = Generation(n, seed, batch, label, changes)
+        likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
+        asked = Asked(wanted, plan, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
+        loaded = load(model)
+        chosen = data or loaded.recipe.data.name
+        reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
+        with console.Counting() as counting:
+            evaluation = Evaluation(loaded, reference, counting, console.say)
+            evaluation.run(asked)
+        about: dict[str, Any] = {"n": n, "data": chosen, "split": split, "seed": seed}
+        _show(model, evaluation, about | ({"figures": evaluation.written} if figures else {}), as_json)
+
+
+def _wanted(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")] if text else []
+    for name in names:
+        console.choice("--metrics", name, list(METRICS))
+    return names
+
+
+def _show(name: str, evaluation: Evaluation, about: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        result = {"model": name, "model_sha256": evaluation.model.sha256(), **about, "metrics": evaluation.found}
+        console.show(result, as_json=True)
+        return
+    rows = [[name, _figure(values), _about(values)] for name, values in evaluation.found.items()]
+    console.table(["figure", "value", "of"], rows)
+    for path in about.get("figures", []):
+        console.say(f"drawn: {path}")
+
+
+def _figure(values: dict[str, Any]) -> str:
+    text = f"{values['value']:.4g}"
+    if "low" in values:
+        return f"{text} ({values['low']:.4g} to {values['high']:.4g})"
+    if "held_out" in values:
+        return f"{text}, held-out {values['held_out']:.4g}"
+    return f"{text} ± {values['std']:.2g}" if "std" in values else text
+
+
+def _about(values: dict[str, Any]) -> str:
+    parts = [values["extractor"]] if "extractor" in values else []
+    if "temperature" in values:
+        parts.append(f"temperature {values['temperature']:g}")
+    if "effective" in values:
+        parts.append(f"effective {values['effective']:.2f}, acceptance {values['acceptance']:.2f}")
+    if "n_real" in values:
+        parts.append(f"{values['n']:,} drawn, {values['n_real']:,} of {values['data']} {values['split']}")
+    elif "data" in values:
+        parts.append(f"{values['n']:,} of {values['data']} {values['split']}")
+    return ", ".join(parts)
+
+
+def _compare(first: Path, second: Path, as_json: bool) -> None:
+    from ebmctl.evaluation.results import compare
+
+    found = compare(first, second)
+    if as_json:
+        console.show({name: {"a": a["value"], "b": b["value"]} for name, (a, b) in found.items()}, as_json=True)
+        return
+    rows = [[name, _figure(dict(a)), _figure(dict(b)), _about(dict(a))] for name, (a, b) in found.items()]
+    console.table(["figure", str(first), str(second), "of"], rows)

@@ -1,0 +1,162 @@
+"""All figures of a model that `ebmctl evaluate` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl import registry
+from ebmctl.data.base import DataRequest, ImageDataset, Split
+from ebmctl.data.datasets import open_dataset
+from ebmctl.errors import EbmctlError
+from ebmctl.evaluation import quality
+from ebmctl.evaluation.extractors import OFFLINE, Extractor, find_extractor, need_fidelity
+from ebmctl.evaluation.generation import Generation
+from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
+from ebmctl.evaluation.panels import new_figure
+from ebmctl.evaluation.paper_figures import PaperFigures
+from ebmctl.model import Model
+
+FIGURE_SAMPLES = 300
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The images that the generated ones are compared with: a split of a dataset, or `n` of it chosen by a seed."""
+
+    data: str
+    root: Path
+    split: Split = "train"
+    n: int | None = None
+    seed: int = 0
+
+    def open(self, model: Model, split: Split | None = None, n: int | None = None) -> TestImages:
+        """The images in the model's shape."""
+        channels, size, _ = model.shape
+        request = DataRequest(split or self.split, self.root, size, channels)
+        dataset: ImageDataset = open_dataset(self.data, request, lambda name: registry.find("dataset", name).make)
+        return TestImages(dataset, self.data, n or self.n, self.seed, split=split or self.split)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of a model is to be measured: names of `quality.METRICS` and "bits"; figures into a folder.
+
+    `run_metrics` is the metrics.jsonl of the model's training, if it is there.
+    """
+
+    metrics: Sequence[str]
+    plan: Generation
+    likelihood: LikelihoodSettings
+    figures: Path | None = None
+    extractor: str | None = None
+    inception_weights: Path | None = None
+    keep: Path | None = None
+    run_metrics: Path | None = None
+
+    @property
+    def quality(self) -> list[str]:
+        """The asked ones of the figures of quality."""
+        return [name for name in quality.METRICS if name in self.metrics]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of a model; `told(what, done, all)` hears how far it is, `say` what is left out."""
+
+    model: Model
+    reference: Reference
+    told: Told
+    say: Callable[[str], None]
+    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    written: list[str] = field(default_factory=list)
+    drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
+
+    def run(self, asked: Asked) -> None:
+        """Measure and draw all that is asked; raises EbmctlError before the work where something is not installed."""
+        if asked.figures:
+            new_figure(1, 1)
+        if asked.quality:
+            need_fidelity("metrics")
+        extractor = self._extractor(asked)
+        if asked.quality and extractor:
+            self.quality(asked.quality, extractor, asked.plan, asked.keep)
+        if "bits" in asked.metrics:
+            self.likelihood(asked.likelihood, asked.plan.n)
+        if asked.figures:
+            figures = PaperFigures(self.model, asked.figures, self.say, asked.plan.label, asked.plan.seed)
+            self.figures(figures, extractor, asked.plan, asked.keep)
+            figures.training(asked.run_metrics)
+            self.written.extend(figures.written)
+
+    def _extractor(self, asked: Asked) -> Extractor | None:
+        """What quality and feature distance take; figures alone go without where nothing is named or at hand."""
+        device = next(self.model.network.parameters()).device
+        named = asked.extractor or asked.inception_weights
+        if not asked.quality and not (asked.figures and (named or self.reference.data in OFFLINE)):
+            return None
+        try:
+            return find_extractor(asked.extractor, self.reference.data, asked.inception_weights, device)
+        except EbmctlError as error:
+            if asked.quality or named:
+                raise
+            self.say(f"without feature distances: {error}")
+            return None
+
+    def quality(self, metrics: Sequence[str], extractor: Extractor, plan: Generation, keep: Path | None) -> None:
+        """Figures of generated images against the split."""
+        images = self.reference.open(self.model)
+        done = 0
+
+        def counted(count: int) -> None:
+            nonlocal done
+            done += count
+            self.told("real images seen", done, len(images))
+
+        real = quality.seen(extractor, (_after(pixels, counted) for pixels in images.pixels()))
+        drawn = self._drawn(plan, keep)
+        figures = quality.figures(quality.seen(extractor, drawn), real, metrics, extractor)
+        self.found.update({name: {**values, **_source(images)} for name, values in figures.items()})
+
+    def likelihood(self, settings: LikelihoodSettings, n: int) -> None:
+        """log Z, and bits per dimension of n images of the test split at most."""
+        likelihood = Likelihood(self.model, settings, lambda done, n: self.told("levels of annealing", done, n))
+        images = self.reference.open(self.model, "test", n)
+        bits = likelihood.bits(images.pixels())
+        self.found["log_z"] = likelihood.described()
+        self.found["bits_per_dimension"] = {**bits, **_source(images)}
+
+    def figures(self, figures: PaperFigures, extractor: Extractor | None, plan: Generation, keep: Path | None) -> None:
+        """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
+        if not self.drawn:
+            list(self._drawn(replace(plan, n=min(plan.n, FIGURE_SAMPLES)), keep))
+        samples = torch.cat(self.drawn)[:FIGURE_SAMPLES]
+        figures.chains(samples)
+        train = self.reference.open(self.model, "train")
+        held_out = self.reference.open(self.model, "test", len(samples))
+        figures.nearest(samples, train, held_out, extractor)
+        self.found.update(figures.found)
+
+    def _drawn(self, plan: Generation, keep: Path | None) -> Iterator[Tensor]:
+        """The batches of generated images, the first of which stay for the figures."""
+        for pixels in plan.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n)):
+            if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
+                self.drawn.append(pixels)
+            yield pixels
+
+
+def _after(value: Any, counted: Callable[[int], None]) -> Any:
+    counted(len(value))
+    return value
+
+
+def _source(images: TestImages) -> dict[str, Any]:
+    print_ = images.fingerprint
+    return {"data": print_["dataset"], "split": print_["split"], "images_sha256": print_["sha256_all"]}

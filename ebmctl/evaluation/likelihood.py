@@ -1,0 +1,90 @@
+"""How probable a model finds images: log Z by annealed importance sampling, and bits per dimension."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ebmctl.checkpoint import seeded
+from ebmctl.core.ais import AisConfig, Box, LogZ, Told, log_partition
+from ebmctl.core.energy import Conditioned, Energy, frozen
+from ebmctl.data.transform import to_float
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.model import Model
+
+LEVELS = 256  # of a pixel
+
+
+@dataclass(frozen=True)
+class LikelihoodSettings:
+    """p(x) is proportional to exp(-E(x) / temperature) on [0, 1]; the chains are those of `ais`."""
+
+    temperature: float = 1.0
+    label: str | None = None
+    seed: int = 0
+    ais: AisConfig = field(default_factory=AisConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"the temperature is above 0, not {self.temperature}")
+
+
+class Likelihood:
+    """A model's log Z, found once, and with it the bits per dimension of any images."""
+
+    def __init__(self, model: Model, settings: LikelihoodSettings, told: Told | None = None) -> None:
+        self.model, self.settings = model, settings
+        self.device = next(model.network.parameters()).device
+        self.energy = self._energy()
+        generator = seeded(settings.seed, self.device)
+        try:
+            self.log_z = log_partition(self.energy, Box(), model.shape, settings.ais, generator, told=told)
+        except ValueError as error:
+            raise EbmctlError(f"log Z at the temperature {settings.temperature:g}: {error}") from error
+
+    def described(self) -> dict[str, Any]:
+        """log Z as JSON holds it, with all that it depends on."""
+        how = {"temperature": self.settings.temperature, **asdict(self.settings.ais), "seed": self.settings.seed}
+        return {**asdict(self.log_z), **how, "reverse_starts": "ends of the forward chains"}
+
+    def bits(self, batches: Iterable[Tensor]) -> dict[str, Any]:
+        """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise, as JSON holds them."""
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        with torch.no_grad():
+            parts = [self.energy(to_float(pixels, generator).to(self.device)).double().cpu() for pixels in batches]
+        energies = torch.cat(parts)
+        found = bits_per_dimension(energies, self.log_z, math.prod(self.model.shape))
+        return {**found, "n": len(energies), "temperature": self.settings.temperature}
+
+    def _energy(self) -> Energy:
+        network, temperature = frozen(self.model.network), self.settings.temperature
+
+        def energy(x: Tensor) -> Tensor:
+            label = self.model.one_hot(self.settings.label, len(x), x.device)
+            return Conditioned(network, label)(x) / temperature
+
+        return energy
+
+
+def bits_per_dimension(energies: Tensor, log_z: LogZ, size: int) -> dict[str, float]:
+    """-log2 of the probability of 8-bit images of `size` values, each: their energies (N,) are in nats, on [0, 1].
+
+    The interval is that of log Z, widened by the images' own: 1.96 standard errors of their mean energy. For images
+    dequantised by uniform noise it is an upper bound on the discrete model's bits (Theis et al. 2016).
+    """
+    error = float(energies.std() / len(energies) ** 0.5) if len(energies) > 1 else math.inf
+
+    def bits(nats: float) -> float:
+        return nats / (size * math.log(2)) + math.log2(LEVELS)
+
+    mean = float(energies.mean())
+    return {
+        "value": bits(mean + log_z.value),
+        "low": bits(mean - 1.96 * error + log_z.low),
+        "high": bits(mean + 1.96 * error + log_z.high),
+    }
