@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from ebmctl.composition import PLAIN, Algebra, Composition, replaced, vocabulary
+from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.composition import prepare
 from ebmctl.expression import concepts, parse
 from ebmctl.images import save_grid
@@ -108,4 +109,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EbmctlError as error:
+        raise SystemExit(f"error: {error}") from None

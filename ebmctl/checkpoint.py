@@ -75,6 +75,8 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     """Read a model folder; raises EbmctlError with one line that names the file at fault."""
     path = folder / "config.json"
     document = read_json(path)
+    if document.get("kind", "energy") != "energy":
+        raise EbmctlError(f"{path} is that of a {document['kind']}, not of an energy")
     if document.get("format") != FORMAT:
         raise EbmctlError(f"{path} has format {document.get('format')!r}; this version of ebmctl reads {FORMAT}")
     try:

@@ -193,7 +193,8 @@ def find_model(reference: str) -> Path:
         if not repository[1] and path.parent.is_dir():  # a path that was mistyped is nobody else's business
             raise EbmctlError(f"{path.parent} has no {path.name}; for a repository of the Hub: {reference}@main")
         return hub.fetch(*repository)
-    known = ", ".join(name for entry in zoo().values() if entry.published for name in (entry.aliases or (entry.name,)))
+    energies = [entry for entry in zoo().values() if entry.published and entry.kind != "classifier"]
+    known = ", ".join(name for entry in energies for name in (entry.aliases or (entry.name,)))
     raise EbmctlError(
         f"there is no model '{reference}': give a model folder, the run folder that `ebmctl train` made, "
         "USER/REPO of the Hub" + (f", or one of the zoo: {known}" if known else "")

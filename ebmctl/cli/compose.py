@@ -107,7 +107,7 @@ def _draw_and_show(
     if chain:
         save_gif(chain, frames)
         console.say(f"the chains are in {chain}")
-    console.say(f"drawn in {time.monotonic() - began:.0f} s")
+    console.say(f"{out} drawn in {time.monotonic() - began:.0f} s")
     result |= {"output": str(out), **(how["report"] or {})}
     if judge:
         found = judge(frames[-1], seed)
@@ -115,6 +115,11 @@ def _draw_and_show(
             result |= found
         else:
             console.table(["", "composed", "95 %", "data"], _rows(found))
+            alike = f"the {found['held_out']:,} of them for which the expression holds"
+            data = alike if found["held_out"] > 1 else "all of them, as the expression holds for none"
+            console.say(
+                f"{n} images, judged by a classifier of {found['classifier']['dataset']}; held-out data: {data}"
+            )
             return
     if not as_json:
         result["models"] = ", ".join(composed.models)

@@ -121,3 +121,46 @@ def test_an_immediate_energy_says_that_it_has_no_second_derivative(generator):
     (slope,) = torch.autograd.grad(energies.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+def ring(x):
+    """Low on the circle of radius 2."""
+    return 2 * (x.flatten(1).norm(dim=1) - 2).square()
+
+
+def wells(x):
+    """Two wells on the first axis, a bowl on the second."""
+    first, second = x.flatten(1).unbind(1)
+    return (first.square() - 2).square() / 4 + second.square() / 2
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        product(ring, wells),
+        product(ring, bowl(0.5), shared=bowl(0.0, 0.5)),
+        mixture(bowl(1.5, 3.0), wells),
+        mixture(bowl(1.5, 3.0), bowl(-1.0), temperature=0.5),
+        product(wells, negate(bowl(1.0, 0.8), 0.5)),
+        product(ring, wells, weights=[0.5, 2.0]),
+        product(mixture(ring, bowl(0.0, 4.0)), negate(bowl(1.0), 0.1), weights=[1.0, 2.0]),
+    ],
+    ids=["and", "shared", "or", "or at 0.5", "not", "weights", "nested"],
+)
+def test_the_sampled_density_is_the_algebra_s_on_a_grid(energy, generator):
+    """The shares of samples in the cells of a grid, against exp(-E) summed over a finer one."""
+    cells, fine, edge = 10, 20, 4.0
+    steps = (torch.arange(cells * fine) + 0.5) / (cells * fine) * 2 * edge - edge
+    points = torch.cartesian_prod(steps, steps).view(-1, 2, 1, 1)
+    density = torch.exp(-energy(points)).view(cells, fine, cells, fine).sum((1, 3))
+    x = 5 * torch.rand(6000, 2, 1, 1, generator=generator) - 2.5
+    kernel = Langevin(LangevinConfig(0.01, 0.02**0.5, clamp=False), generator)
+    places = []
+    for _ in range(30):
+        x = run(kernel, energy, x, 40)
+        places.append(x.flatten(1))
+    inside = torch.cat(places[15:])
+    counts = torch.histogramdd(inside, [cells, cells], range=[-edge, edge] * 2).hist
+    moved = (counts / counts.sum() - density / density.sum()).abs().sum() / 2
+    assert counts.sum() > 0.98 * len(inside)
+    assert moved < 0.04, moved
