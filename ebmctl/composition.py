@@ -27,21 +27,22 @@ class Algebra:
 
     With `shared` a concept stands for E(x given c) - E(x), what it adds to the energy of all images, and E(x) is
     counted once: exact where concepts are independent given that part. Without, for E(x given c) alone, as the
-    paper adds them. `strength` weighs all that concepts say; OR is -T log sum exp(-E / T) at `or_temperature`; NOT
+    paper adds them. `strength` weighs all that concepts say; without one it is the first concept's own
+    (`own_strength`). OR is -T log sum exp(-E / T) at `or_temperature`; NOT
     is the negated energy times `not_weight`. docs/compose.md has the measurements behind the defaults.
     """
 
     shared: bool = True
-    strength: float = 1.0
+    strength: float | None = None
     or_temperature: float = 1.0
     not_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not min(self.strength, self.or_temperature, self.not_weight) > 0:
+        if not min(self.strength or 1.0, self.or_temperature, self.not_weight) > 0 or self.strength == 0:
             raise UsageError("strength, OR's temperature and NOT's weight are above 0")
 
 
-PLAIN = Algebra(shared=False, not_weight=0.001)
+PLAIN = Algebra(shared=False, strength=1.0, not_weight=0.001)
 """The paper's form, with its authors' weight of NOT."""
 
 
@@ -107,6 +108,12 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
     return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
 
 
+def own_strength(model: Model) -> float:
+    """What makes E(x given c) - E(x) a log-density: 1 / `label_temperature` where that was trained for, or else 1."""
+    options = model.recipe.objective.options
+    return 1 / float(options.label_temperature) if getattr(options, "label_weight", 0) else 1.0
+
+
 class Composition:
     """The energy of an expression: images (B, C, H, W) in [0, 1] -> (B,)."""
 
@@ -118,6 +125,7 @@ class Composition:
         if len(set(shapes.values())) > 1:
             sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
             raise UsageError(f"concepts of different sizes can't be mixed: {sizes}")
+        self.strength = own_strength(self.first) if algebra.strength is None else algebra.strength
         self.networks = {name: frozen(model.network) for name, model in self.models.items()}
 
     @property
@@ -128,7 +136,7 @@ class Composition:
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
         values, shared = self._concepts(x)
-        energy = self.algebra.strength * self._value(self.expression, values)
+        energy = self.strength * self._value(self.expression, values)
         return energy if shared is None else energy + shared
 
     def _concepts(self, x: Tensor) -> tuple[dict[Concept, Tensor], Tensor | None]:
@@ -176,7 +184,7 @@ class Composition:
         """The models with their checksums, and the settings of the algebra."""
         return {
             "models": {name: model.sha256() for name, model in self.models.items()},
-            "algebra": asdict(self.algebra),
+            "algebra": {**asdict(self.algebra), "strength": self.strength},
         }
 
 

@@ -147,3 +147,11 @@ def test_bad_input(here, arguments, message) -> None:
 def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
     lines = call("compose", "young & (female | $)")[2].splitlines()
     assert lines[1].index("$") == lines[2].index("^")
+
+
+def test_without_a_strength_it_is_what_training_says(own, x) -> None:
+    assert compose("glad", own, Algebra()).strength == 16  # the faces recipe's label_temperature is 1/16
+    assert compose("glad", own, PLAIN).strength == 1
+    found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 16))
+    assert torch.equal(found(x), weaker(x))
+    assert found.described()["algebra"]["strength"] == 16
