@@ -22,6 +22,7 @@ _OTHER_RECIPES = {
     "lsun-bedroom": "lsun-bedroom128",
     "cifar100": "cifar10",
     "svhn": "cifar10",
+    "objects": "faces",
 }
 _CONFIGS = {
     "data": DataConfig,

@@ -107,9 +107,9 @@ def _total(parts: Sequence[Array]) -> Array:
     return functools.reduce(np.add, parts)
 
 
-def _light(up: Array, towards_sun: Array) -> Array:
+def _light(up: Array | np.floating[Any], towards_sun: Array | np.floating[Any]) -> Array:
     """How bright a surface is, by two parts of its unit normal; the second is 0 in the shadow."""
-    light: Array = np.float32(AMBIENT) + np.float32(SKY) * up + np.float32(SUN) * towards_sun
+    light: Array = np.asarray(np.float32(AMBIENT) + np.float32(SKY) * up + np.float32(SUN) * towards_sun)
     return light
 
 
