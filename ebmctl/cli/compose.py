@@ -11,7 +11,7 @@ import typer
 
 from ebmctl import expression as expressions
 from ebmctl.cli import console
-from ebmctl.cli.sample import sampler_options
+from ebmctl.cli.sample import check_pictures, sampler_options
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,14 +53,7 @@ def compose(
         if n < 1:
             raise UsageError(f"the number of images is at least 1, not {n}")
         options = sampler_options(assignments)
-        from ebmctl.files import check_writable
-
-        for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
-            if path is not None and path.suffix.lower() not in known:
-                raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
-            if path is not None:
-                check_writable(path)
-
+        check_pictures(out, chain)
         from ebmctl.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 
         given = {"strength": strength, "or_temperature": or_temperature, "not_weight": not_weight}
@@ -123,6 +116,7 @@ def _draw_and_show(
             return
     if not as_json:
         result["models"] = ", ".join(composed.models)
+        result |= result.pop("algebra")
     console.show(result, as_json)
 
 

@@ -30,17 +30,11 @@ def sample(
 ) -> None:
     """Draw images from a trained model (Algorithm 2)."""
     with console.guard(debug):
-        from ebmctl.files import check_writable
         from ebmctl.zoo import find_model
 
         folder = find_model(model)
         options = sampler_options(assignments)
-        for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
-            if path is not None and path.suffix.lower() not in known:
-                raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
-            if path is not None:
-                check_writable(path)
-
+        check_pictures(out, chain)
         from ebmctl.images import save_gif, save_grid
         from ebmctl.model import load, sample_chain
 
@@ -59,6 +53,17 @@ def sample(
         if not as_json:
             result["energies"] = f"{energies.mean():.4f} on average, {energies.min():.4f} to {energies.max():.4f}"
         console.show(result | report, as_json)
+
+
+def check_pictures(out: Path, chain: Path | None) -> None:
+    """Raise UsageError or EbmctlError where the picture, or the animation, can't be written."""
+    from ebmctl.files import check_writable
+
+    for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
+        if path is not None and path.suffix.lower() not in known:
+            raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
+        if path is not None:
+            check_writable(path)
 
 
 def sampler_options(assignments: list[str]) -> dict[str, Any]:
