@@ -11,6 +11,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+import torch_fidelity as fidelity
 from PIL import Image
 
 import ebmctl
@@ -22,7 +23,6 @@ from ebmctl.evaluation.quality import METRICS, figures, seen
 from ebmctl.evaluation.results import compare
 from tests.test_cli import call
 
-fidelity = pytest.importorskip("torch_fidelity")
 FEW = {"rounds": 1, "steps": 1, "final_steps": 0, "flow_steps": 1}
 
 

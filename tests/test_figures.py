@@ -160,7 +160,6 @@ def test_the_command(here, monkeypatch):
 
 
 def test_figures_take_the_images_that_were_measured(here, monkeypatch):
-    pytest.importorskip("torch_fidelity")
     monkeypatch.setattr(paper_figures, "DESCENT_STEPS", 2)
     short = ["--flow-steps", "1", "-n", "15", "--batch", "10", "--real", "40"]
     status, out, err = call("evaluate", "digits", "--metrics", "fid", "--figures", "drawn", *short, "--json")
