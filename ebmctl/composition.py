@@ -67,10 +67,8 @@ class Vocabulary:
 
     def label(self, concept: Concept) -> str:
         """The label of a concept's model that it stands for; raises UsageError that lists the values."""
-        values = label_values(self.model(concept.name).config.labels)
-        entry = self.entries[concept.name]
-        if isinstance(entry, ZooModel) and entry.label and values.get(NO) == entry.label:
-            values = {YES: values[NO], NO: values[YES]}  # female is CelebA's "not Male"
+        labels, entry = self.model(concept.name).config.labels, self.entries[concept.name]
+        values = label_values(labels, entry.label if isinstance(entry, ZooModel) else None)
         if concept.value is None and YES not in values:
             raise UsageError(f"'{concept.name}' has values; write {' or '.join(f'{concept.name}={v}' for v in values)}")
         if (value := concept.value or YES) not in values:
@@ -82,7 +80,8 @@ def label_values(labels: Sequence[str], meant: str | None = None) -> dict[str, s
     """What may follow a concept's name and "=", with the label that it means.
 
     A binary attribute has the labels "not smiling" and "smiling", which are `no` and `yes`, or the other way round
-    where "not smiling" is what is `meant`; others have their values, as "cube" or "identity=cube".
+    where "not smiling" is what is `meant` (female is CelebA's "not Male"); others have their values, as "cube" or
+    "identity=cube".
     """
     if len(labels) == 2 and labels[0] == f"not {labels[1]}":
         return {YES: labels[0], NO: labels[1]} if meant == labels[0] else {YES: labels[1], NO: labels[0]}
@@ -95,10 +94,13 @@ def families() -> list[str]:
 
 
 def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]) -> Vocabulary:
-    """The concepts to choose from: those of a family, or of the one that has all names, with the user's own on top."""
+    """The concepts to choose from: those of a family, or of the one that has all names, with the user's own on top.
+
+    Concepts whose weights nobody has published are only those of a family that is named.
+    """
     known: dict[str, dict[str, ZooModel | Path]] = {name: {} for name in families()}
     for entry in zoo().values():
-        if entry.family and entry.concept:
+        if entry.family and entry.concept and (entry.published or family):
             known[entry.family][entry.concept] = entry
     if family is not None and family not in known and not own:
         raise unknown("family", family, known)

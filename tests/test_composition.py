@@ -155,3 +155,10 @@ def test_without_a_strength_it_is_what_training_says(own, x) -> None:
     found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 16))
     assert torch.equal(found(x), weaker(x))
     assert found.described()["algebra"]["strength"] == 16
+
+
+def test_concepts_that_nobody_has_published_are_those_of_a_named_family_only(here) -> None:
+    status, _, err = call("compose", "young", "wavy_hair")
+    assert (status, "unknown concept 'wavy_hair'; faces has" in err) == (2, True), err
+    status, _, err = call("compose", "young", "wavy_hair", "--family", "celebahq")
+    assert (status, "is unpublished" in err) == (1, True), err
