@@ -13,7 +13,7 @@ from typing import Any
 from ebmctl import registry, settings
 from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
-from ebmctl.schema import DataConfig, GuardConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
+from ebmctl.schema import DataConfig, EvalConfig, GuardConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
@@ -31,6 +31,7 @@ _CONFIGS = {
     "optimizer": OptimizerConfig,
     "run": RunConfig,
     "guard": GuardConfig,
+    "eval": EvalConfig,
 }
 
 

@@ -6,18 +6,21 @@ import errno
 import json
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ebmctl.checkpoint import ModelConfig
 from ebmctl.errors import DivergedError, EbmctlError
 from ebmctl.fit import StepMetrics, Trainer, fit
 from ebmctl.guard import Guard
+from ebmctl.model import Model
 from ebmctl.parallel import any_process, highest
 from ebmctl.runfolder import RunFolder, snapshot
+from ebmctl.schema import EVAL_DISTANCE
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,38 @@ class RolledBack:
     reason: str
 
 
-Event = StepMetrics | RolledBack | Finished
+@dataclass(frozen=True)
+class Previewed:
+    """A picture of samples was written after a step."""
+
+    step: int
+    path: Path
+
+
+Event = StepMetrics | RolledBack | Previewed | Finished
+Score = Callable[[Model], Mapping[str, float]]
 
 
 def train(
-    trainer: Trainer, folder: RunFolder, *, seconds: float | None, stopped: Callable[[], bool]
+    trainer: Trainer,
+    folder: RunFolder,
+    *,
+    seconds: float | None,
+    stopped: Callable[[], bool],
+    score: Score | None = None,
 ) -> Iterator[Event]:
     """Train in a run folder: yields the metrics of each step, then how it ended; always ends with a saved model.
+
+    Every `eval.every` steps `score` is given the averaged weights; its figures join the step's metrics, and the one
+    named `EVAL_DISTANCE` decides which model is the best. Without it that is the one of the smallest energy
+    difference.
 
     Ends at the recipe's number of steps, after `seconds`, or when `stopped()` is true after a step. Only the first
     process writes. Raises DivergedError where the guard gives up, with the last good checkpoint and model kept.
     """
     path = folder.metrics if trainer.accelerator.is_main_process else Path(os.devnull)
     with path.open("ab", buffering=0) as file, ThreadPoolExecutor(1) as pool:
-        yield from _Run(trainer, folder, seconds, stopped, file, pool).events()
+        yield from _Run(trainer, folder, seconds, stopped, score, file, pool).events()
 
 
 class _Run:
@@ -64,10 +85,12 @@ class _Run:
         folder: RunFolder,
         seconds: float | None,
         stopped: Callable[[], bool],
+        score: Score | None,
         file: FileIO,
         pool: ThreadPoolExecutor,
     ) -> None:
         self.trainer, self.folder, self.stopped, self.file, self.pool = trainer, folder, stopped, file, pool
+        self.score, self.better = score, False
         self.main, self.settings = trainer.accelerator.is_main_process, trainer.recipe.run
         self.began, self.seconds = time.monotonic(), seconds
         self.first_progress = trainer.progress
@@ -99,6 +122,7 @@ class _Run:
         by_time = self.settings.phases_by == "time" and self.seconds is not None
         for metrics in fit(trainer, self._progress if by_time else None):
             self.last = metrics.values
+            self._evaluate(metrics)
             self._write(self.last)
             yield metrics
             samples = trainer.objective.preview(64)
@@ -108,13 +132,25 @@ class _Run:
             if "energy_difference" in self.last:
                 self.since_saved.append(self.last["energy_difference"])
             if self.main and metrics.step % self.settings.preview_every == 0:
-                self.folder.save_preview(trainer)
-            if metrics.step % self.settings.checkpoint_every == 0 and metrics.step < self.settings.steps:
+                yield Previewed(metrics.step, self.folder.save_preview(trainer))
+            due = metrics.step % self.settings.checkpoint_every == 0 and metrics.step < self.settings.steps
+            if any_process(trainer.accelerator, due or self.better):
                 self.save()
             late = self.seconds is not None and time.monotonic() - self.began >= self.seconds
             if any_process(trainer.accelerator, self.stopped() or late):
                 return "time" if late else "interrupted"
         return "steps"
+
+    def _evaluate(self, metrics: StepMetrics) -> None:
+        """Add the score of the averaged weights to a step's metrics, where it is due; the first process's task."""
+        every, trainer = self.trainer.recipe.eval.every, self.trainer
+        if not (self.main and self.score and every and metrics.step % every == 0):
+            return
+        model = Model(ModelConfig(trainer.recipe, trainer.labels, {}), trainer.averaged())
+        metrics.values.update(self.score(model))
+        distance = metrics.values.get(EVAL_DISTANCE)
+        if distance is not None and (trainer.best is None or distance < trainer.best):
+            trainer.best, self.better = distance, True
 
     def _progress(self) -> float:
         """The share of the run by the clock, the same in all processes."""
@@ -142,7 +178,10 @@ class _Run:
             self.writing = self.pool.submit(self.folder.write, state)
 
     def _is_best(self) -> bool:
-        """Whether the energy difference was never smaller than since the last checkpoint, on average."""
+        """Whether the score is the best so far, or the energy difference since the last checkpoint, on average."""
+        if self.score:
+            better, self.better = self.better, False
+            return better
         if not self.since_saved:
             return False
         difference = abs(sum(self.since_saved)) / len(self.since_saved)
@@ -178,6 +217,7 @@ class _Run:
         trainer.try_again(attempt)
         self.guard = Guard(trainer.recipe.guard, [])
         self.since_saved.clear()
+        self.better = False
         reason = f"{error}; back to step {trainer.step} with {trainer.recipe.guard.lr_factor**attempt:g} times the rate"
         if self.main:
             self.folder.log(reason)

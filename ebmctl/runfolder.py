@@ -119,13 +119,15 @@ class RunFolder:
         for old in self.checkpoints()[: -state.config.recipe.run.keep_checkpoints]:
             shutil.rmtree(old)
 
-    def save_preview(self, trainer: Trainer) -> None:
+    def save_preview(self, trainer: Trainer) -> Path:
         """Write a picture of the newest negative samples, or of new ones where the objective has none."""
         preview = trainer.objective.preview(64)
         if preview is None:
             model = Model(ModelConfig(trainer.recipe, trainer.labels, {}), trainer.averaged())
             preview = sample(model, 16, label=trainer.labels[-1] if trainer.labels else None)
-        save_grid(self.path / "samples" / f"step-{trainer.step:09d}.png", preview)
+        path = self.path / "samples" / f"step-{trainer.step:09d}.png"
+        save_grid(path, preview)
+        return path
 
     def load_checkpoint(self, trainer: Trainer, back: int = 0) -> list[str]:
         """Give a trainer the state of the last whole checkpoint, or of one that lies `back` more before it.

@@ -112,6 +112,27 @@ class GuardConfig:
             raise ValueError(f"lr_factor is above 0 and up to 1, not {self.lr_factor}")
 
 
+EVAL_DISTANCE, EVAL_SCORE = "eval_distance", "eval_score"
+"""What the metrics of a step call the figures of the quick score."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """A quick score while training: how far `n` images drawn from the averaged weights are from as many held-out ones.
+
+    It is taken every `every` steps (0: never), and the run's best model is then the one whose Fréchet distance was the
+    smallest. `extractor` is what looks at the images, as `ebmctl evaluate --extractor` takes it; empty: its default.
+    """
+
+    every: int = 0
+    n: int = 256
+    extractor: str = ""
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or self.n < 10:
+            raise ValueError("every is 0 or more, n at least 10")
+
+
 @dataclass(frozen=True)
 class Part:
     """A named choice from the registry with its own options, already checked."""
@@ -155,6 +176,7 @@ class Recipe:
     optimizer: OptimizerConfig
     run: RunConfig
     guard: GuardConfig = GuardConfig()
+    eval: EvalConfig = EvalConfig()
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:

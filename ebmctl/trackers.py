@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from ebmctl.errors import EbmctlError
+
+SAMPLES = "samples"
 
 
 class Tracker:
-    """Sends the scalars of each step to TensorBoard, Weights & Biases or Trackio; to nowhere without a name."""
+    """Sends scalars and pictures to TensorBoard, Weights & Biases or Trackio; to nowhere without a name."""
 
     def __init__(self, name: str | None, folder: Path, recipe: Mapping[str, Any]) -> None:
         self.inner: Any = None
@@ -35,6 +40,19 @@ class Tracker:
         if self.inner:
             scalars = {k: v for k, v in values.items() if k != "step" and isinstance(v, (int, float))}
             self.inner.log(scalars, step=values["step"])
+
+    def picture(self, path: Path, step: int) -> None:
+        """Log a picture of samples."""
+        if not self.inner:
+            return
+        if self.inner.name == "trackio":  # Accelerate's has no images
+            import trackio
+
+            self.inner.log({SAMPLES: trackio.Image(str(path))}, step=step)
+        else:
+            pixels = np.asarray(Image.open(path).convert("RGB"))
+            how = {"dataformats": "NHWC"} if self.inner.name == "tensorboard" else {}
+            self.inner.log_images({SAMPLES: pixels[None]}, step=step, **how)
 
     def finish(self) -> None:
         """End the tracker's run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -209,9 +210,18 @@ def test_two_processes_hold_the_same_weights(here):
 
 @pytest.mark.slow
 def test_trackers(here):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     status, _, err = call("train", "noise", "--recipe", "tiny.toml", "--out", "run", "--log-with", "tensorboard")
     assert status == 0, err
-    assert list((here / "run").rglob("events.out.tfevents.*"))
+    events = EventAccumulator(str(next((here / "run").rglob("events.out.tfevents.*")).parent)).Reload()
+    assert [event.step for event in events.Scalars("energy_difference")] == [1, 2, 3, 4, 5, 6]
+    pictures = events.Images("samples/0" if "samples/0" in events.Tags()["images"] else "samples")
+    assert [event.step for event in pictures] == [3, 6]
+    assert (
+        Image.open(io.BytesIO(pictures[0].encoded_image_string)).size
+        == Image.open(here / "run" / "samples" / "step-000000003.png").size
+    )
     status, _, err = call("train", "noise", "--recipe", "tiny.toml", "--out", "run2", "--log-with", "trackio")
     assert status == 1
     assert "is not installed" in err

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.schema import EVAL_DISTANCE, EVAL_SCORE
 
 DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
 JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")
@@ -159,6 +160,8 @@ class TrainingProgress:
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Show the metrics of a step."""
+        if EVAL_DISTANCE in values:
+            say(f"step {values['step']}: distance {values[EVAL_DISTANCE]:.4g}, score {values[EVAL_SCORE]:.4g}")
         now = time.monotonic()
         done = values["step"] - self.first
         rate = done / max(now - self.began, 1e-9)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from ebmctl.fit import Trainer
+    from ebmctl.run import Score
     from ebmctl.runfolder import RunFolder
     from ebmctl.schema import Recipe
 
@@ -69,10 +70,11 @@ def train(
         resolved = _check_run(path, resolved, bool(resume), steps)
         accelerator = make_accelerator(device, processes)
         trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
+        score = _score(trainer, data_dir)
         folder = _enter_run(path, trainer, bool(resume))
         accelerator.wait_for_everyone()  # until the first process has made the run folder
         try:
-            _run(trainer, folder, seconds, log_with, as_json)
+            _run(trainer, folder, seconds, score, log_with, as_json)
         finally:
             accelerator.end_training()
 
@@ -173,8 +175,27 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     return RunFolder.create(path, trainer.recipe)
 
 
-def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: str | None, as_json: bool) -> None:
-    from ebmctl.run import Finished, RolledBack, train
+def _score(trainer: Trainer, data_dir: Path | None) -> Score | None:
+    """The quick score that the recipe asks for, ready before the run folder is made."""
+    if not trainer.recipe.eval.every or not trainer.accelerator.is_main_process:
+        return None
+    from ebmctl.data.datasets import default_root
+    from ebmctl.evaluation.training import TrainingScore
+
+    made = TrainingScore(trainer.recipe, data_dir or default_root(), trainer.accelerator.device)
+    console.say(f"scored every {trainer.recipe.eval.every:,} steps by {made.extractor.name}")
+    return made
+
+
+def _run(
+    trainer: Trainer,
+    folder: RunFolder,
+    seconds: float | None,
+    score: Score | None,
+    log_with: str | None,
+    as_json: bool,
+) -> None:
+    from ebmctl.run import Finished, Previewed, RolledBack, train
     from ebmctl.trackers import Tracker
 
     recipe, finished = trainer.recipe, None
@@ -184,11 +205,13 @@ def _run(trainer: Trainer, folder: RunFolder, seconds: float | None, log_with: s
         console.TrainingProgress(recipe.run.steps, seconds, trainer.step) as progress,
     ):
         try:
-            for event in train(trainer, folder, seconds=seconds, stopped=lambda: bool(signals)):
+            for event in train(trainer, folder, seconds=seconds, stopped=lambda: bool(signals), score=score):
                 if isinstance(event, Finished):
                     finished = event
                 elif isinstance(event, RolledBack):
                     console.say(event.reason)
+                elif isinstance(event, Previewed):
+                    tracker.picture(event.path, event.step)
                 elif trainer.accelerator.is_main_process:
                     progress.update(event.values)
                     tracker.log(event.values)

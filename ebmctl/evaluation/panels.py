@@ -86,7 +86,7 @@ def save_curves(path: Path, steps: Sequence[int], curves: Mapping[str, Sequence[
     axes.set(xlabel="training step", **axes_options)
     if len(curves) > 1:
         axes.legend(frameon=False)
-    else:
+    elif min(min(values) for values in curves.values()) < 0:
         axes.axhline(0, color="0.8", linewidth=1, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

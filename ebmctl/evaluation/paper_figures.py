@@ -16,6 +16,7 @@ from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
 from ebmctl.model import Model
+from ebmctl.schema import EVAL_SCORE
 
 CHAINS, AROUND, DESCENDED, NEAREST, ROWS = 8, 24, 25, 4, 8
 DESCENT_STEPS = 1000
@@ -58,9 +59,10 @@ class PaperFigures:
         self._draw("nearest.png", lambda path: save_columns(path, columns, title))
 
     def training(self, metrics: Path | None) -> None:
-        """Energy difference and gradient magnitudes over training (Figures 8 and 9), from a run's metrics.jsonl."""
+        """Energy difference, gradient magnitudes and score over training (Figures 8 and 9), from a metrics.jsonl."""
         if metrics is None:
-            self.say("without energy-difference.png and gradients.png: there is no metrics.jsonl, give a run folder")
+            names = "energy-difference.png, gradients.png and score.png"
+            self.say(f"without {names}: there is no metrics.jsonl, give a run folder")
             return
         lines = list(read_lines(metrics))
 
@@ -80,8 +82,12 @@ class PaperFigures:
                 path, steps, named, ylabel="norm of the gradient", yscale="log", title="Gradients of the losses"
             )
 
+        def score(path: Path) -> None:
+            save_curves(path, *curve(EVAL_SCORE), ylabel="Inception score by the run's extractor", title="Score")
+
         self._draw("energy-difference.png", difference)
         self._draw("gradients.png", gradients)
+        self._draw("score.png", score)
 
     def _over_time(self, path: Path) -> None:
         moments = list(Chains(self.model, self.label, self.seed).moments(CHAINS))
