@@ -36,12 +36,18 @@ NATIVE: dict[str, tuple[int, int]] = {
 
 @hookimpl
 def register_architectures(register: Register) -> None:
-    """The residual network."""
+    """The residual network, and the denoising one."""
     register(
         "residual",
         "ebmctl.core.nets.residual:ResidualEnergy",
         "residual energy network of several scales (Tables 5 and 6)",
         options="ebmctl.core.config:ResidualConfig",
+    )
+    register(
+        "denoising",
+        "ebmctl.core.nets.denoising:DenoisingEnergy",
+        "the distance of an image to its denoised version, by a U-Net; for energy-matching",
+        options="ebmctl.core.config:DenoisingConfig",
     )
 
 

@@ -52,6 +52,28 @@ class ResidualConfig:
 
 
 @dataclass(frozen=True)
+class DenoisingConfig:
+    """The shape of a `DenoisingEnergy`.
+
+    `widths` are the U-Net's channels, from the full image on, each stage at half the size of the one before; `middle`
+    is the number of residual blocks at the smallest. `scale` is where the energy's scale starts: under Energy Matching
+    the length of its gradient, as the root mean square of image less noise.
+    """
+
+    widths: tuple[int, ...] = (24, 48, 72)
+    middle: int = 1
+    norm: Norm = "auto"
+    scale: float = 0.55
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.widths) <= 8 or min(self.widths) < 1 or max(self.widths) > MAX_WIDTH:
+            raise ValueError(f"widths has one to eight numbers, of 1 to {MAX_WIDTH}")
+        _check(self, 1, "middle", MAX_BLOCKS)
+        if not self.scale > 0:
+            raise ValueError(f"scale is above 0, not {self.scale}")
+
+
+@dataclass(frozen=True)
 class LangevinConfig:
     """Langevin dynamics: the step's size, the standard deviation of its noise, and whether to clamp to [0, 1]."""
 
@@ -177,8 +199,8 @@ class MatchingConfig:
     With a `cd_weight` above 0 contrastive divergence near the data is added, its weighted difference of energies
     never under `-cd_clamp` (0: no clamp). Its chains follow the flow for `steps` Euler-Maruyama steps of `step_time`,
     a share of `from_data` from the data at time 1, the others from noise at time 0. With a `label_weight` above 0 a
-    conditional energy is also asked which label an image has, p(c given x) proportional to
-    exp(-E(x given c) / `label_temperature`).
+    conditional energy is also asked which label an image has, p(c given x) proportional to exp(-E(x given c) / T); the
+    temperature falls along the way from noise to data, down to `label_temperature`.
     """
 
     pairing: Literal["optimal", "independent"] = "optimal"
@@ -190,7 +212,7 @@ class MatchingConfig:
     cutoff: float = 1.0
     from_data: float = 0.5
     label_weight: float = 0.0
-    label_temperature: float = 0.0625  # the variance of the noise: energies are log-densities times about that
+    label_temperature: float = 0.0625
 
     def __post_init__(self) -> None:
         _check(self, 0, "cd_weight cd_clamp temperature label_weight")

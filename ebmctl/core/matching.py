@@ -17,6 +17,9 @@ from ebmctl.core.langevin import Sampler
 from ebmctl.core.objective import Freeze, LossTerm
 from ebmctl.core.sampling import Transition
 
+NOISE_VARIANCE = 0.25  # of `gaussian_noise`
+HOTTEST = 2.0
+
 
 class EnergyMatching:
     """The objective "energy-matching": transport from noise, with contrastive divergence where it has a weight."""
@@ -44,7 +47,7 @@ class EnergyMatching:
         yield matching_loss(Conditioned(network, label), noise, positives, time)
         if self.config.label_weight and label is not None and (known := label.any(1)).any():
             x = torch.lerp(noise, positives, time[:, None, None, None])
-            yield label_loss(network, x[known], label[known], self.config)
+            yield label_loss(network, x[known], time[known], label[known], self.config)
         if self.config.cd_weight:
             negatives = self._negatives(freeze(network), positives, label)
             self.newest = negatives.clamp(0, 1)
@@ -103,19 +106,32 @@ def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor
     return LossTerm("matching", loss, {"loss_matching": loss.detach()})
 
 
-def label_loss(network: EnergyNetwork, x: Tensor, label: Tensor, config: MatchingConfig) -> LossTerm:
-    """The weighted -log p(c given x) of images (B, C, H, W) on the way from noise to data, with one-hot labels (B, L).
+def label_loss(network: EnergyNetwork, x: Tensor, time: Tensor, label: Tensor, config: MatchingConfig) -> LossTerm:
+    """The weighted -log p(c given x) of images (B, C, H, W) at a time (B,) of the way from noise, labels (B, L).
 
-    An addition to the publication, after JEM (Grathwohl et al. 2019): a label that shows in few pixels, such as a
-    smile, hardly counts in the mean square over all of them.
+    p(c given x) is proportional to exp(-E(x given c) / T) at the temperature of `path_temperature`. An addition to the
+    publication, after JEM (Grathwohl et al. 2019): a label that shows in few pixels, such as a smile, hardly counts in
+    the mean square over all of them.
     """
     count = label.shape[1]
     every = torch.eye(count, device=x.device, dtype=x.dtype).repeat_interleave(len(x), 0)
     energies = network(x.repeat(count, 1, 1, 1), every).view(count, -1).T  # (B, L)
     target = label.argmax(1)
-    loss = config.label_weight * F.cross_entropy(-energies / config.label_temperature, target)
+    logits = -energies / path_temperature(time, config.label_temperature)[:, None]
+    loss = config.label_weight * F.cross_entropy(logits, target)
     right = (energies.argmin(1) == target).float().mean()
     return LossTerm("label", loss, {"loss_label": loss.detach(), "label_accuracy": right.detach()})
+
+
+def path_temperature(time: Tensor, least: float) -> Tensor:
+    """The temperature (B,) at which energies are log-densities at times (B,) of the way: v (1 - t) / t, v = 1/4.
+
+    On the way x_t = (1 - t) n + t x with noise n of variance v, the velocity given a label is that without one plus
+    v (1 - t) / t times the gradient of log p(c given x_t): the matched energies of two labels differ by as much. It
+    falls to 0 where the data are; it is held at `least` there, so that labels still tell apart what has been drawn,
+    and at `HOTTEST` where all is noise.
+    """
+    return (NOISE_VARIANCE * (1 - time) / time.clamp_min(1e-6)).clamp(least, max(least, HOTTEST))
 
 
 def contrast(energy: Conditioned, data: Tensor, samples: Tensor, config: MatchingConfig) -> LossTerm:

@@ -13,7 +13,14 @@ from ebmctl.core.config import FlowConfig, LangevinConfig, MatchingConfig, Resid
 from ebmctl.core.energy import Conditioned, EnergyNetwork
 from ebmctl.core.flow import flow
 from ebmctl.core.langevin import Langevin
-from ebmctl.core.matching import EnergyMatching, contrast, label_loss, matching_loss, optimal_pairing
+from ebmctl.core.matching import (
+    EnergyMatching,
+    contrast,
+    label_loss,
+    matching_loss,
+    optimal_pairing,
+    path_temperature,
+)
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
 
@@ -200,7 +207,26 @@ def test_the_label_loss_is_the_cross_entropy_of_energies() -> None:
 
     config = MatchingConfig(label_weight=0.5, label_temperature=0.1)
     label = torch.eye(3)[[0, 2]]
-    term = label_loss(ByLabel(), torch.rand(2, 1, 2, 2), label, config)
-    logits = torch.tensor([-3.0, -1.0, 2.0]).log_softmax(0)
-    assert term.loss.item() == pytest.approx(-0.5 * (logits[0] + logits[2]).item() / 2)
+    term = label_loss(ByLabel(), torch.rand(2, 1, 2, 2), torch.tensor([1.0, 0.5]), label, config)
+    late, halfway = torch.tensor([-3.0, -1.0, 2.0]), torch.tensor([-1.2, -0.4, 0.8])  # temperatures 0.1 and 1/4
+    expected = late.log_softmax(0)[0] + halfway.log_softmax(0)[2]
+    assert term.loss.item() == pytest.approx(-0.5 * expected.item() / 2)
     assert term.logs["label_accuracy"] == 0.5
+
+
+def test_the_temperature_of_the_path_makes_matched_energies_log_densities() -> None:
+    """In one dimension, with data N(m, s^2) of two labels: the velocities' difference is T times that of the scores."""
+    time, x = torch.tensor(0.6), torch.linspace(-1, 2, 7, dtype=torch.double)
+    x.requires_grad_()
+
+    def log_density_and_velocity(mean: float, deviation: float = 0.3) -> tuple[Tensor, Tensor]:
+        t, v = float(time), 0.25
+        center, variance = (1 - t) / 2 + t * mean, (1 - t) ** 2 * v + t**2 * deviation**2
+        data = mean + t * deviation**2 / variance * (x - center)  # E(data given x_t)
+        noise = 0.5 + (1 - t) * v / variance * (x - center)
+        return -((x - center) ** 2) / (2 * variance), data - noise
+
+    (a, u), (b, w) = log_density_and_velocity(0.2), log_density_and_velocity(0.9)
+    (score,) = torch.autograd.grad((b - a).sum(), x)
+    assert torch.allclose((w - u).detach(), path_temperature(time, 1e-3).double() * score, rtol=1e-5)
+    assert path_temperature(torch.tensor([0.0, 1.0]), 0.1).tolist() == pytest.approx([2.0, 0.1])

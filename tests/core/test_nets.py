@@ -5,11 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ebmctl.core.config import ResidualConfig
+from ebmctl.core.config import DenoisingConfig, ResidualConfig
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gradient, frozen
 from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
 from ebmctl.core.nets.conv import conv3x3
+from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
 from ebmctl.core.nets.swish import Swish
 
@@ -43,8 +44,8 @@ def test_terms_sum_to_the_energy_and_frozen_agrees(config, size, channels, label
     assert not any(isinstance(m, WeightStandardizedConv2d) for m in fixed.modules())
 
 
-def test_each_image_has_an_energy_of_its_own(generator):
-    network = ResidualEnergy(SMALL, 1)
+@pytest.mark.parametrize("network", [ResidualEnergy(SMALL, 1), DenoisingEnergy(DenoisingConfig((4, 6, 8)), 1)])
+def test_each_image_has_an_energy_of_its_own(network, generator):
     x = torch.rand(4, 1, 16, 16, generator=generator)
     assert torch.allclose(network(x)[1:], network(x[1:]), atol=1e-6)
 
@@ -167,3 +168,40 @@ def test_ema_follows_and_is_not_dominated_by_its_start():
     for step in range(100_000, 100_010):
         update_ema([average], [current], decay=0.9, step=step)
     assert torch.allclose(average, torch.full((3,), 1 - 0.9**10))
+
+
+@pytest.mark.parametrize(("size", "channels", "labels"), [(16, 1, 0), (15, 3, 2)])
+def test_the_denoising_energy_is_a_distance(size, channels, labels, generator):
+    network = DenoisingEnergy(DenoisingConfig((4, 6, 8), middle=2, scale=0.5), channels, labels)
+    x = torch.rand(3, channels, size, size, generator=generator)
+    label = torch.eye(labels)[torch.arange(3) % labels] if labels else None
+    assert torch.equal(network.denoised(x, label), torch.full_like(x, 0.5))
+    length = energy_gradient(Conditioned(network, label), x).flatten(1).norm(dim=1)
+    assert torch.allclose(length / x[0].numel() ** 0.5, torch.tensor(0.5), rtol=1e-3)  # a cone: as long everywhere
+    with torch.no_grad():
+        nn.init.normal_(network.out.weight, std=0.1, generator=generator)
+    expected = 0.5 * (x.numel() / 3) ** 0.5 * (x - network.denoised(x, label)).flatten(1).norm(dim=1)
+    assert torch.allclose(network(x, label), expected, rtol=1e-3)
+    fixed = frozen(network)
+    assert torch.allclose(fixed(x, label), network(x, label), rtol=1e-5)
+    if labels:
+        assert not torch.allclose(network(x, label), network(x, 1 - label), rtol=1e-4)
+        network.ignore_labels()
+        assert torch.allclose(network(x, label), network(x, None), rtol=1e-6)
+
+
+def test_the_denoising_energy_has_second_derivatives_for_all_parameters(generator):
+    network = DenoisingEnergy(DenoisingConfig((4, 6)), 1)
+    with torch.no_grad():
+        nn.init.normal_(network.out.weight, std=0.1, generator=generator)
+    gradient = energy_gradient(network, torch.rand(2, 1, 8, 8, generator=generator), create_graph=True)
+    found = torch.autograd.grad(gradient.square().sum(), list(network.parameters()), allow_unused=True)
+    assert all(part is not None and part.isfinite().all() and part.abs().sum() > 0 for part in found)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"widths": ()}, {"widths": (0,)}, {"widths": (99_999,)}, {"middle": 0}, {"scale": 0.0}]
+)
+def test_the_denoising_energys_settings_are_checked(wrong):
+    with pytest.raises(ValueError, match=r"widths|middle|scale"):
+        DenoisingConfig(**wrong)

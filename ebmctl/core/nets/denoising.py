@@ -1,0 +1,71 @@
+"""The denoising energy network: how far an image is from its own denoised version."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ebmctl.core.config import DenoisingConfig
+from ebmctl.core.energy import EnergyNetwork
+from ebmctl.core.nets.blocks import Conv3x3, ResidualBlock
+from ebmctl.core.nets.swish import Swish
+
+TIP = 1e-2  # of the squared distance: keeps the gradient finite where an image is its own denoised version
+
+
+class DenoisingEnergy(EnergyNetwork):
+    """E(x) = scale * sqrt(D) * ||x - f(x)||, for D values an image and a small U-Net f.
+
+    Salimans and Ho, "Should EBMs model the energy or the score?" (2021), take the squared distance, the shape of a
+    denoiser's energy. Here it is the distance: Energy Matching asks for a gradient that is as long near the data as
+    far from it, which is the gradient of a cone, and the paper's network has to make its cone of smooth parts.
+    """
+
+    def __init__(self, config: DenoisingConfig, channels: int, labels: int = 0) -> None:
+        super().__init__()
+
+        def block(width: int) -> ResidualBlock:
+            return ResidualBlock(width, config.norm, labels, spectral=False)
+
+        *above, bottom = widths = config.widths
+        self.stem = Conv3x3(channels, widths[0])
+        self.before = nn.ModuleList(map(block, above))
+        self.shrink = nn.ModuleList(map(Conv3x3, widths, widths[1:]))
+        self.middle = nn.ModuleList(block(bottom) for _ in range(config.middle))
+        self.grow = nn.ModuleList(map(Conv3x3, widths[1:], widths))
+        self.after = nn.ModuleList(map(block, above))
+        self.out = Conv3x3(widths[0], channels)
+        self.swish = Swish()
+        self.scale = nn.Parameter(torch.tensor(config.scale))
+        with torch.no_grad():  # at first every image's denoised version is grey
+            self.out.weight.zero_()
+            assert self.out.bias is not None
+            self.out.bias.fill_(0.5)
+
+    def denoised(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """f(x), (B, C, H, W)."""
+        h: Tensor = self.swish(self.stem(x))
+        skips: list[Tensor] = []
+        for block, shrink in zip(self.before, self.shrink, strict=True):
+            h = block(h, label)
+            skips.append(h)
+            h = self.swish(F.avg_pool2d(shrink(h), 2))
+        for block in self.middle:
+            h = block(h, label)
+        for block, grow, skip in reversed(list(zip(self.after, self.grow, skips, strict=True))):
+            h = block(skip + F.interpolate(grow(self.swish(h)), skip.shape[-2:]), label)
+        out: Tensor = self.out(self.swish(h))
+        return out
+
+    def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energies (B, 1) of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
+        squared = (x - self.denoised(x, label)).float().square().sum((1, 2, 3))
+        energy: Tensor = self.scale * x[0].numel() ** 0.5 * (squared + TIP).sqrt()
+        return energy[:, None]
+
+    def ignore_labels(self) -> None:
+        """Make every label's gain 1 and its bias 0."""
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.ignore_label()
