@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ebmctl import settings
 from ebmctl.checkpoint import ModelConfig
 
@@ -45,6 +47,21 @@ def model_card(config: ModelConfig) -> str:
 def public_name(dataset: str) -> str:
     """A dataset's name without a path, which is nobody's business."""
     return dataset.partition(":")[0] if dataset.startswith(("folder:", "shards:")) else dataset
+
+
+def public_reference(reference: str) -> str:
+    """What a command names, a model or a dataset, as others may see it: of a path its name alone.
+
+    A model folder within a run goes by the run's name. Names of the zoo and of the Hub stay as they are.
+    """
+    for prefix in ("folder:", "shards:"):
+        if reference.startswith(prefix):
+            return f"{prefix}DIR"
+    path = Path(reference).expanduser()
+    if reference == path.name or not (path.exists() or path.is_absolute()):
+        return reference
+    path = path.resolve()
+    return path.parent.name if path.name == "model" else path.name
 
 
 def licence_of(config: ModelConfig) -> str:

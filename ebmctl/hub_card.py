@@ -16,6 +16,7 @@ from ebmctl.images import grid
 from ebmctl.model import Model, sample
 from ebmctl.plots import curve
 from ebmctl.results import Result, model_index
+from ebmctl.schema import Recipe
 
 PICTURE_LIMIT = 48_000  # bytes of a PNG; a larger picture becomes a JPEG
 LARGEST_PICTURE = 512  # pixels
@@ -119,7 +120,7 @@ def model_card(
         sha256=checksum,
         training=_training(config, metrics),
         evaluation=_evaluation(results),
-        recipe=settings.dump_toml(without_paths({"recipe": model.recipe.to_mapping()})["recipe"]),
+        recipe=public_recipe(model.recipe),
         licence_text=_licence_text(licence),
         also=ENERGY_MATCHING if "energy-matching" in objectives else "",
     )
@@ -133,6 +134,11 @@ def without_paths(document: dict[str, Any]) -> dict[str, Any]:
     if run.get("init"):
         kept["run"] = {**run, "init": Path(run["init"]).name}
     return {**document, "recipe": kept, **({"dataset": kept["data"]["name"]} if "dataset" in document else {})}
+
+
+def public_recipe(recipe: Recipe) -> str:
+    """A recipe as TOML, without this machine's paths."""
+    return settings.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])
 
 
 def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ebmctl.checkpoint import read_json
 from ebmctl.errors import EbmctlError
 
-_OOD = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
+OUTLIER_FIGURES = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_results(path: Path, checksum: str) -> list[Result]:
 
 def _outliers(document: Mapping[str, Any]) -> Iterable[Result]:
     for row in document["results"]:
-        for key, title in _OOD.items():
+        for key, title in OUTLIER_FIGURES.items():
             figure = row[key]
             note = f"against {row['out']}, 95 % {figure['low']:.3f} to {figure['high']:.3f}, score: {document['score']}"
             yield Result("outlier-detection", str(document["in"]), title, float(figure["value"]), note)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def compose(
+    context: typer.Context,
     terms: list[str] = typer.Argument(..., help="Concepts, joined by AND: name, not:name, 'a|b', 2*name, name=value."),
     out: Path = typer.Option(Path("composed.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
     n: int = typer.Option(16, "-n", help="How many images.", metavar="N"),
@@ -70,7 +71,9 @@ def compose(
             from ebmctl.evaluation.composition import prepare
 
             judge = prepare(composed, classifier)
-        _draw_and_show(composed, n, seed, how, out, chain, judge, as_json)
+        from ebmctl.cli.recorded import command
+
+        _draw_and_show(composed, n, seed, how, out, chain, judge, command(context), as_json)
 
 
 def _named_model(text: str) -> tuple[str, Path]:
@@ -88,6 +91,7 @@ def _draw_and_show(
     out: Path,
     chain: Path | None,
     judge: Check | None,
+    command: str,
     as_json: bool,
 ) -> None:
     from ebmctl.images import save_gif, save_grid
@@ -105,14 +109,13 @@ def _draw_and_show(
     if judge:
         found = judge(frames[-1], seed)
         if as_json:
-            result |= found
+            result |= {**found, "command": command}
         else:
-            console.table(["", "composed", "95 %", "data"], _rows(found))
-            alike = f"the {found['held_out']:,} of them for which the expression holds"
-            data = alike if found["held_out"] > 1 else "all of them, as the expression holds for none"
-            console.say(
-                f"{n} images, judged by a classifier of {found['classifier']['dataset']}; held-out data: {data}"
-            )
+            from ebmctl.evaluation.tables import composition_note, composition_table
+
+            table = composition_table(found)
+            console.table(table.header, table.rows)
+            console.say(composition_note({**found, "n": n}))
             return
     if not as_json:
         result["models"] = ", ".join(composed.models)
@@ -125,17 +128,3 @@ def _frames(chains: Iterator[Tensor], keep: bool) -> list[Tensor]:
     for frame in chains:
         frames[:] = [*frames, frame] if keep else [frame]
     return frames
-
-
-def _rows(found: dict[str, Any]) -> list[list[str]]:
-    """The rows of a check: accuracies with intervals, then how the pictures look beside the data."""
-    accuracies = {name: values["accuracy"] for name, values in found["attributes"].items()} | {"all": found["joint"]}
-    rows = [
-        [name, f"{value['value']:.3f}", f"{value['low']:.3f} to {value['high']:.3f}", ""]
-        for name, value in accuracies.items()
-    ]
-    diversity = "none" if found["diversity"] is None else f"{found['diversity']:.3f}"
-    rows.append(["diversity", diversity, "", "1.000"])
-    return rows + [
-        [name, f"{values['composed']:.3f}", "", f"{values['data']:.3f}"] for name, values in found["look"].items()
-    ]

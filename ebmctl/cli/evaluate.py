@@ -21,15 +21,20 @@ DEFAULT = ",".join(QUALITY)
 
 
 def evaluate(
+    context: typer.Context,
     model: str | None = typer.Argument(
         None, help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"
     ),
     metrics: str | None = typer.Option(
         None,
-        help="Which: fid, is, kid, prc (precision and recall), bits. Default: all but bits; none with --figures.",
+        help="Which: fid, is, kid, prc (precision, recall), bits. Default: all but bits; none with a page or figures.",
         metavar="LIST",
     ),
     figures: Path | None = typer.Option(None, help="Draw the paper's figures into a folder.", metavar="DIR"),
+    report: Path | None = typer.Option(None, help="Write all that is known as one page.", metavar="FILE.html"),
+    results: list[Path] = typer.Option(
+        [], help="JSON of ood, evaluate or compose --check for the page; may be repeated.", metavar="FILE"
+    ),
     n: int = typer.Option(10_000, "-n", help="How many images are drawn; papers take 50000.", metavar="N"),
     data: str | None = typer.Option(None, help="The dataset to compare with; default: the model's.", metavar="NAME"),
     split: str = typer.Option("train", help="Its split that quality is measured against.", metavar="train|test"),
@@ -60,11 +65,12 @@ def evaluate(
     with console.guard(debug):
         if (model is None) == (compare is None):
             raise UsageError("give a model, or two results: --compare A.json B.json")
+        _check_page(report, results, compare)
         if compare:
             _compare(*compare, as_json)
             return
         assert model is not None
-        wanted = _wanted(metrics if metrics is not None else "" if figures else DEFAULT)
+        wanted = _wanted(metrics if metrics is not None else "" if figures or report else DEFAULT)
         console.choice("--split", split, list(SPLITS))
         for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
             if value is not None and value < least:
@@ -77,12 +83,15 @@ def evaluate(
 
         find_model(model)
 
+        from ebmctl.card import public_reference
+        from ebmctl.cli.recorded import command
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
         from ebmctl.evaluation.evaluate import Asked, Evaluation, Reference
         from ebmctl.evaluation.generation import Generation
         from ebmctl.evaluation.likelihood import LikelihoodSettings
         from ebmctl.evaluation.paper_figures import metrics_of
+        from ebmctl.evaluation.report.page import Report
         from ebmctl.model import load
 
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
@@ -90,13 +99,35 @@ def evaluate(
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
         asked = Asked(wanted, plan, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
         loaded = load(model)
+        page = Report(loaded, public_reference(model), plan, results, metrics_of(model)) if report else None
         chosen = data or loaded.recipe.data.name
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
         with console.Counting() as counting:
             evaluation = Evaluation(loaded, reference, counting, console.say)
             evaluation.run(asked)
         about: dict[str, Any] = {"n": n, "data": chosen, "split": split, "seed": seed}
-        _show(model, evaluation, about | ({"figures": evaluation.written} if figures else {}), as_json)
+        about |= {"figures": evaluation.written} if figures else {}
+        given = command(context)
+        if page and report:
+            console.say("drawing the samples of the page")
+            page.write(report, page.page(evaluation.found, evaluation.written, given))
+            about["report"] = str(report)
+        _show(model, evaluation, about | {"command": given}, as_json)
+
+
+def _check_page(report: Path | None, results: list[Path], compare: tuple[Path, Path] | None) -> None:
+    """Raise UsageError or EbmctlError where no page can be written."""
+    if report is None and results:
+        raise UsageError("--results goes with --report FILE.html")
+    if report is None:
+        return
+    if compare:
+        raise UsageError("--report goes with a model, not with --compare")
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{report}: the page's name ends in .html")
+    from ebmctl.files import check_writable
+
+    check_writable(report)
 
 
 def _wanted(text: str) -> list[str]:
@@ -111,40 +142,24 @@ def _show(name: str, evaluation: Evaluation, about: dict[str, Any], as_json: boo
         result = {"model": name, "model_sha256": evaluation.model.sha256(), **about, "metrics": evaluation.found}
         console.show(result, as_json=True)
         return
-    rows = [[name, _figure(values), _about(values)] for name, values in evaluation.found.items()]
-    console.table(["figure", "value", "of"], rows)
+    from ebmctl.evaluation.tables import quality_table
+
+    if evaluation.found:
+        table = quality_table(evaluation.found)
+        console.table(table.header, table.rows)
     for path in about.get("figures", []):
         console.say(f"drawn: {path}")
-
-
-def _figure(values: dict[str, Any]) -> str:
-    text = f"{values['value']:.4g}"
-    if "low" in values:
-        return f"{text} ({values['low']:.4g} to {values['high']:.4g})"
-    if "held_out" in values:
-        return f"{text}, held-out {values['held_out']:.4g}"
-    return f"{text} ± {values['std']:.2g}" if "std" in values else text
-
-
-def _about(values: dict[str, Any]) -> str:
-    parts = [values["extractor"]] if "extractor" in values else []
-    if "temperature" in values:
-        parts.append(f"temperature {values['temperature']:g}")
-    if "effective" in values:
-        parts.append(f"effective {values['effective']:.2f}, acceptance {values['acceptance']:.2f}")
-    if "n_real" in values:
-        parts.append(f"{values['n']:,} drawn, {values['n_real']:,} of {values['data']} {values['split']}")
-    elif "data" in values:
-        parts.append(f"{values['n']:,} of {values['data']} {values['split']}")
-    return ", ".join(parts)
+    if "report" in about:
+        console.say(f"the page is {about['report']}")
 
 
 def _compare(first: Path, second: Path, as_json: bool) -> None:
     from ebmctl.evaluation.results import compare
+    from ebmctl.evaluation.tables import about, figure
 
     found = compare(first, second)
     if as_json:
         console.show({name: {"a": a["value"], "b": b["value"]} for name, (a, b) in found.items()}, as_json=True)
         return
-    rows = [[name, _figure(dict(a)), _figure(dict(b)), _about(dict(a))] for name, (a, b) in found.items()]
+    rows = [[name, figure(a), figure(b), about(a)] for name, (a, b) in found.items()]
     console.table(["figure", str(first), str(second), "of"], rows)

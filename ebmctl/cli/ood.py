@@ -18,6 +18,7 @@ RUNS = Path("runs")
 
 
 def ood(
+    context: typer.Context,
     inside: str = typer.Option(..., "--in", help="The set that the model knows.", metavar="NAME"),
     outside: list[str] = typer.Option([], "--out", help="A set to tell from it; may be repeated.", metavar="NAME"),
     images: Path | None = typer.Option(None, help="Score the images in a folder, one by one.", metavar="DIR"),
@@ -56,7 +57,9 @@ def ood(
         if images and csv:
             _score_folder(detector, images, csv, keep, plot, as_json)
         else:
-            _compare(detector, outside, plot, as_json)
+            from ebmctl.cli.recorded import command
+
+            _compare(detector, outside, plot, command(context), as_json)
 
 
 def _detector(
@@ -88,9 +91,10 @@ def _default_model(inside: str) -> str:
     return chosen
 
 
-def _compare(detector: Detector, outside: list[str], plot: Path | None, as_json: bool) -> None:
+def _compare(detector: Detector, outside: list[str], plot: Path | None, command: str, as_json: bool) -> None:
     from ebmctl.evaluation.metrics import average, plain
     from ebmctl.evaluation.ood import resizing
+    from ebmctl.evaluation.tables import OOD_NOTE, outlier_table
 
     for name in (detector.inside, *outside):
         if line := resizing(detector.model, name):
@@ -116,31 +120,23 @@ def _compare(detector: Detector, outside: list[str], plot: Path | None, as_json:
 
         save_separation(plot, inside.outside, [other.outside for other in others], detector.settings.score)
         console.say(f"histograms and ROC curves are in {plot}")
+    result: dict[str, Any] = {
+        "in": detector.inside,
+        "fingerprint": inside.outside.fingerprint,
+        "model": str(detector.model.source),
+        "model_sha256": detector.model.sha256(),
+        "score": detector.settings.score,
+        "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
+        "results": rows,
+        "average": mean,
+        "command": command,
+    }
     if as_json:
-        result: dict[str, Any] = {
-            "in": detector.inside,
-            "fingerprint": inside.outside.fingerprint,
-            "model": str(detector.model.source),
-            "model_sha256": detector.model.sha256(),
-            "score": detector.settings.score,
-            "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
-            "results": rows,
-            "average": mean,
-        }
         console.show(result, as_json=True)
         return
-    header = ["in / out", "AUROC", "AUPR-in", "AUPR-out", "FPR@95", "images"]
-    names = ("auroc", "aupr_in", "aupr_out", "fpr95")
-    cells = [
-        [
-            f"{detector.inside} / {row['out']}",
-            *(f"{row[k]['value']:.3f} ({row[k]['low']:.3f} to {row[k]['high']:.3f})" for k in names),
-            f"{row['n_in']:,} / {row['n_out']:,}",
-        ]
-        for row in rows
-    ]
-    console.table(header, [*cells, ["average", *(f"{mean[k]:.3f}" for k in names), ""]])
-    console.say("In brackets 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are.")
+    table = outlier_table(result, detector.inside)
+    console.table(table.header, table.rows)
+    console.say(OOD_NOTE)
 
 
 def _score_folder(detector: Detector, folder: Path, csv: Path, keep: float, plot: Path | None, as_json: bool) -> None:

@@ -1,0 +1,163 @@
+"""The page: what there is of a model is gathered before its figures are computed, and written with them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from ebmctl import __version__
+from ebmctl.card import how_made, public_name
+from ebmctl.evaluation.generation import Generation
+from ebmctl.evaluation.paper_figures import read_lines
+from ebmctl.evaluation.report import curves
+from ebmctl.evaluation.report.pictures import (
+    Picture,
+    animation_of,
+    chains_shown,
+    picture_in,
+    picture_of,
+    still_of,
+)
+from ebmctl.evaluation.report.results import Result, quality, read_results
+from ebmctl.files import atomic_file
+from ebmctl.hub_card import public_recipe
+from ebmctl.model import Model, sample_chain
+
+SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
+VERSIONS = ("ebmctl", "torch", "python")
+TOLD = (*VERSIONS, "steps", "seconds")  # by the sentence on how the model was made
+FIGURES = {
+    "chains": "Chains over time, from noise on",
+    "one-start": "Chains from one start, without and with augmentation",
+    "descent": "Drawn images, and after 1,000 steps down the energy without noise",
+    "nearest": "Drawn images with their nearest training images",
+    "energy-difference": "Energy difference over training",
+    "gradients": "Gradients of the losses over training",
+}
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a page shows."""
+
+    name: str
+    model: Model
+    samples: Picture
+    chain: Picture
+    chain_at_rest: Picture
+    curves: Sequence[curves.Chart]
+    results: Sequence[Result]
+    figures: Sequence[Picture] = ()
+    commands: Sequence[str] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[Result]:
+        """The results of a kind."""
+        return [result for result in self.results if result.kind == kind]
+
+    @property
+    def provenance(self) -> list[tuple[str, str]]:
+        """Where the weights are from, by names."""
+        config, data = self.model.config, self.model.recipe.data
+        rows = {
+            "dataset": public_name(data.name) + (f", {data.label}" if data.label else ""),
+            "images": " × ".join(map(str, self.model.shape)),
+            "labels": ", ".join(config.labels) or "none, it is unconditional",
+            "parameters": f"{sum(p.numel() for p in self.model.network.parameters()):,}",
+            "network": self.model.recipe.network.name,
+            "objective": ", then ".join(dict.fromkeys(phase.objective.name for phase in self.model.recipe.schedule)),
+            "made": how_made(config),
+        }
+        versions = [f"{key} {value}" for key, value in config.provenance.items() if key in VERSIONS]
+        told = {
+            "made with": ", ".join(versions),
+            **{
+                key.replace("_", " "): _short(value)
+                for key, value in config.provenance.items()
+                if key not in TOLD and value is not None
+            },
+        }
+        checksum = {"SHA-256 of the weights": self.model.sha256() or ""}
+        page = {"this page": f"ebmctl {__version__}, torch {torch.__version__}"}
+        return [(name, value) for name, value in (rows | told | checksum | page).items() if value]
+
+    def html(self) -> str:
+        """The page as text, with whatever comes from a file escaped."""
+        environment = jinja2.Environment(
+            autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        values: dict[str, Any] = {"page": self, "style": _packed("page.css"), "curves": curves}
+        values["recipe"] = public_recipe(self.model.recipe)
+        return environment.from_string(_packed("page.html.in")).render(values)
+
+
+class Report:
+    """A page in the making; what may fail is done first."""
+
+    def __init__(
+        self, model: Model, name: str, plan: Generation, results: Sequence[Path], run_metrics: Path | None
+    ) -> None:
+        """`name` is the model's as others may see it; `results` join those in a run's folder `evaluation`.
+
+        Raises EbmctlError for a file that is no result of the model's, UsageError for a label that it does not know.
+        """
+        self.model, self.name, self.plan, self.run_metrics = model, name, plan, run_metrics
+        kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
+        self.results = read_results([*kept, *results], model.sha256())
+        model.one_hot(plan.label, 1, torch.device("cpu"))  # says what is wrong with a label
+
+    def page(self, metrics: Mapping[str, Mapping[str, Any]], figures: Sequence[str], command: str) -> Page:
+        """The page with the figures that `command` computed and drew."""
+        _, height, width = self.model.shape
+        count = min(self.plan.n, SAMPLES if width <= LARGE else LARGE_SAMPLES)
+        moving = min(count, chains_shown(height, width))
+        frames = []
+        for frame in sample_chain(self.model, count, self.plan.seed, label=self.plan.label, changes=self._changes):
+            frames.append(frame[:moving].cpu())
+            last = frame.cpu()
+        data = public_name(self.model.recipe.data.name)
+        moments = f"{moving} chain{'s' * (moving > 1)} from noise to images"
+        computed = [quality(metrics, f"{self.plan.n:,} images, seed {self.plan.seed}")] if metrics else []
+        results = [*computed, *self.results]
+        return Page(
+            name=self.name,
+            model=self.model,
+            samples=picture_of(last, f"{count} images drawn by the model of {data}, in a grid"),
+            chain=animation_of(frames, f"Animation of {moments}"),
+            chain_at_rest=still_of(frames, f"{moments}, a row each"),
+            curves=curves.charts(read_lines(self.run_metrics)) if self.run_metrics else [],
+            results=results,
+            figures=[picture_in(Path(path), FIGURES.get(Path(path).stem, Path(path).stem)) for path in figures],
+            commands=[self._sample_command(count), *(result.command for result in results if result.command), command],
+        )
+
+    def write(self, path: Path, page: Page) -> None:
+        """Write the page, whole or not at all."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(page.html(), encoding="utf-8")
+
+    @property
+    def _changes(self) -> dict[str, int | None]:
+        return dict(self.plan.changes)
+
+    def _sample_command(self, count: int) -> str:
+        words = ["ebmctl", "sample", self.name, "-n", str(count), "--seed", str(self.plan.seed)]
+        if self.plan.label is not None:
+            words += ["--label", self.plan.label]
+        for key, value in self.plan.changes.items():
+            words += [f"--{key.replace('_', '-')}", str(value)] if value is not None else []
+        return shlex.join([*words, "-o", "samples.png", "--chain", "chain.gif"])
+
+
+def _short(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _packed(name: str) -> str:
+    return (resources.files("ebmctl.evaluation.report") / name).read_text(encoding="utf-8")
