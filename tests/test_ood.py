@@ -113,9 +113,11 @@ def test_the_table_and_the_json(trained):
     assert "constant / noise" in out
     assert "average" in out
     assert "FPR@95" in out
-    status, out, err = call("ood", "--in", "constant", "--out", "noise", "--json", "--plot", "roc.png")
+    arguments = ["ood", "--in", "constant", "--out", "noise", "--plot", "roc.png", "--json"]
+    status, out, err = call(*arguments)
     assert status == 0, err
     result = json.loads(out)
+    assert result["command"].split() == ["ebmctl", *arguments]
     assert set(result) >= {"in", "model", "model_sha256", "score", "results", "average"}
     (row,) = result["results"]
     assert (row["out"], row["n_in"], row["n_out"]) == ("noise", 60, 60)
@@ -123,7 +125,7 @@ def test_the_table_and_the_json(trained):
     assert result["average"]["auroc"] == row["auroc"]["value"]
     assert row["fingerprint"]["count"] == 60
     assert Image.open(trained / "roc.png").size[0] > 600
-    assert json.loads(call("ood", "--in", "constant", "--out", "noise", "--json")[1]) == result
+    assert json.loads(call(*arguments)[1]) == result
     for score in ("typicality", "gradient", "scale-0"):
         status, out, err = call("ood", "--in", "constant", "--out", "noise", "--score", score, "--json")
         assert json.loads(out)["score"] == score, err

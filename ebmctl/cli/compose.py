@@ -109,7 +109,7 @@ def _draw_and_show(
     if judge:
         found = judge(frames[-1], seed)
         if as_json:
-            result |= {**found, "command": command}
+            result |= found
         else:
             from ebmctl.evaluation.tables import composition_note, composition_table
 
@@ -117,7 +117,9 @@ def _draw_and_show(
             console.table(table.header, table.rows)
             console.say(composition_note({**found, "n": n}))
             return
-    if not as_json:
+    if as_json:
+        result["command"] = command
+    else:
         result["models"] = ", ".join(composed.models)
         result |= result.pop("algebra")
     console.show(result, as_json)

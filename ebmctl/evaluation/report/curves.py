@@ -48,12 +48,11 @@ def charts(metrics: Iterable[Mapping[str, Any]]) -> list[Chart]:
     """Charts of all there is in the lines of a metrics.jsonl; what has fewer than two finite values is left out."""
     known: dict[str, Curve] = {}
     for line in metrics:
-        step = line.get("step")
-        if "event" in line or not _number(step):
+        if not isinstance(line, Mapping) or "event" in line or not _number(line.get("step")):
             continue
         for key, value in line.items():
             if key not in UNDRAWN and _number(value):
-                known.setdefault(key, []).append((float(step or 0), float(value)))
+                known.setdefault(key, []).append((float(line["step"]), float(value)))
     made = (_chart(title, curves) for title, curves in _grouped(known))
     return [chart for chart in made if chart]
 

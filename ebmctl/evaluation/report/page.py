@@ -15,7 +15,6 @@ import torch
 from ebmctl import __version__
 from ebmctl.card import how_made, public_name
 from ebmctl.evaluation.generation import Generation
-from ebmctl.evaluation.paper_figures import read_lines
 from ebmctl.evaluation.report import curves
 from ebmctl.evaluation.report.pictures import (
     Picture,
@@ -29,6 +28,7 @@ from ebmctl.evaluation.report.results import Result, quality, read_results
 from ebmctl.files import atomic_file
 from ebmctl.hub_card import public_recipe
 from ebmctl.model import Model, sample_chain
+from ebmctl.runfolder import RunFolder
 
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
 VERSIONS = ("ebmctl", "torch", "python")
@@ -107,10 +107,11 @@ class Report:
 
         Raises EbmctlError for a file that is no result of the model's, UsageError for a label that it does not know.
         """
-        self.model, self.name, self.plan, self.run_metrics = model, name, plan, run_metrics
+        self.model, self.name, self.plan = model, name, plan
         kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
         self.results = read_results([*kept, *results], model.sha256())
         model.one_hot(plan.label, 1, torch.device("cpu"))  # says what is wrong with a label
+        self.curves = curves.charts(RunFolder(run_metrics.parent).read_metrics()) if run_metrics else []
 
     def page(self, metrics: Mapping[str, Mapping[str, Any]], figures: Sequence[str], command: str) -> Page:
         """The page with the figures that `command` computed and drew."""
@@ -129,9 +130,9 @@ class Report:
             name=self.name,
             model=self.model,
             samples=picture_of(last, f"{count} images drawn by the model of {data}, in a grid"),
-            chain=animation_of(frames, f"Animation of {moments}"),
-            chain_at_rest=still_of(frames, f"{moments}, a row each"),
-            curves=curves.charts(read_lines(self.run_metrics)) if self.run_metrics else [],
+            chain=animation_of(frames, moments),
+            chain_at_rest=still_of(frames, moments),
+            curves=self.curves,
             results=results,
             figures=[picture_in(Path(path), FIGURES.get(Path(path).stem, Path(path).stem)) for path in figures],
             commands=[self._sample_command(count), *(result.command for result in results if result.command), command],
