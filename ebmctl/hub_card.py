@@ -127,12 +127,14 @@ def model_card(
 
 
 def without_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without this machine's paths: of a folder of images, of the model that training began with."""
+    """A configuration without this machine's paths: of images, of the model that training began with, of a judge."""
     recipe = document["recipe"]
     data, run = recipe["data"], recipe["run"]
     kept = {**recipe, "data": {**data, "name": public_name(data["name"])}}
     if run.get("init"):
         kept["run"] = {**run, "init": Path(run["init"]).name}
+    if recipe.get("eval", {}).get("extractor"):
+        kept["eval"] = {**recipe["eval"], "extractor": Path(recipe["eval"]["extractor"]).name}
     return {**document, "recipe": kept, **({"dataset": kept["data"]["name"]} if "dataset" in document else {})}
 
 

@@ -74,8 +74,10 @@ def sections(page: Read) -> list[str]:
     return [attrs["id"] for attrs in page.all("section")]
 
 
-def quadratic(about: str, labels: tuple[str, ...], provenance: dict[str, str] | None = None) -> Model:
+def quadratic(about: str, labels: tuple[str, ...], provenance: dict[str, str] | None = None, size: int = 4) -> Model:
     """A model of small grey images whose recipe and provenance say what is given."""
-    recipe = resolve("noise", None, ["data.size=4", "data.channels=1", "sampling.rounds=1", "sampling.steps=1"], {})
+    recipe = resolve(
+        "noise", None, [f"data.size={size}", "data.channels=1", "sampling.rounds=1", "sampling.steps=1"], {}
+    )
     config = ModelConfig(replace(recipe, about=about), labels, provenance or {})
-    return Model(config, Quadratic(1.0, torch.full((1, 4, 4), 0.5)))
+    return Model(config, Quadratic(1.0, torch.full((1, size, size), 0.5)))

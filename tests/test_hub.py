@@ -158,7 +158,13 @@ def test_the_card(hub, here):
 
 
 def test_paths_stay_at_home(hub, tmp_path, here):
-    folder = saved(tmp_path / "mine", 1, "data.name=folder:/home/ada/secret", "run.init=/home/ada/first")
+    folder = saved(
+        tmp_path / "mine",
+        1,
+        "data.name=folder:/home/ada/secret",
+        "run.init=/home/ada/first",
+        "eval.extractor=/home/ada/judge",
+    )
     assert call("push", str(folder), "ada/toy", "--samples", "0")[0] == 0
     for data in hub.files("ada/toy").values():
         assert b"secret" not in data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import math
@@ -15,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import ebmctl
 from ebmctl import card
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import paper_figures
@@ -23,6 +25,7 @@ from ebmctl.evaluation.report.curves import BOTTOM, LEFT, POINTS, RIGHT, TOP, ch
 from ebmctl.evaluation.report.page import Page, Report
 from ebmctl.evaluation.report.pictures import chains_shown, some
 from ebmctl.evaluation.report.results import quality as quality_result
+from ebmctl.recipe import resolve
 from ebmctl.zoo import PACKAGE
 from tests.html_page import checked, quadratic, sections
 from tests.test_cli import call
@@ -52,7 +55,10 @@ def test_a_bundled_model_alone(workplace):
     assert "12 images of one seed" in page.text
     assert "c3a7d3f4894b0a4a2b366e1dddb229552b5153746b4a5dc872f869175653446e" in page.text
     assert "Trained by ebmctl 0.1.0: 2048 steps" in page.text
-    assert 'name = "digits"' in page.text  # the recipe
+    recipe = re.findall(r"<pre><code>(about = .*?)</code>", Path("report.html").read_text(), re.DOTALL)[0]
+    Path("recipe.toml").write_text(html.unescape(recipe))
+    assert resolve("digits", "recipe.toml", [], {}) == ebmctl.load("digits").recipe
+    Path("recipe.toml").unlink()
     first = Path("report.html").read_bytes()
     call("evaluate", "digits", "--report", "report.html", *FEW, "--seed", "3")
     assert Path("report.html").read_bytes() == first
@@ -74,7 +80,7 @@ def test_all_there_is_of_a_run(here, monkeypatch):
     monkeypatch.setattr(paper_figures, "DESCENT_STEPS", 2)
     assert call("train", "noise", "--recipe", "tiny.toml", "--out", "runs/mine")[0] == 0
     lines = Path("runs/mine/metrics.jsonl").read_text().splitlines()
-    scored = [json.dumps({**json.loads(line), "eval_score": 1 / n}) for n, line in enumerate(lines, 1)]
+    scored = [json.dumps({**json.loads(line), "eval_score": 1 / n, "extra": 1 / n}) for n, line in enumerate(lines, 1)]
     Path("runs/mine/metrics.jsonl").write_text("\n".join(scored))
     outliers = result("ood", "--in", "noise", "--out", "constant", "--model", "runs/mine", "-n", "20", to="out.json")
     Path("runs/mine/evaluation").mkdir()
@@ -91,7 +97,17 @@ def test_all_there_is_of_a_run(here, monkeypatch):
     assert str(here) not in Path("deep/page.html").read_text()
     assert page.text.count("bits_per_dimension") == 2
     assert "noise / constant" in page.text
-    assert "score, evaluated while training" in page.text
+    assert "Inception score, by the run's extractor" in page.text
+    assert (
+        len(
+            [
+                svg
+                for svg in page.all("svg")
+                if svg.get("role") == "img" and "extra from step 1 to 6" in svg["aria-label"]
+            ]
+        )
+        == 1
+    )
     assert "energy difference, E(data) - E(samples)" in page.text
     assert len(page.all("img")) == 2 + len(json.loads(out)["figures"])
     commands = re.findall(r"<pre><code>(ebmctl .*?)</code>", Path("deep/page.html").read_text())
@@ -247,6 +263,14 @@ def test_some_of_the_frames():
     assert some([1, 2, 3], 6) == [1, 2, 3]
     assert some([1], 6) == [1]
     assert [chains_shown(size, size) for size in (16, 32, 64, 128, 256)] == [16, 16, 4, 1, 1]
+
+
+def test_large_images_are_fewer():
+    page = Report(quadratic("", (), size=128), "x", Generation(100), [], None).page({}, [], "ebmctl")
+    assert page.commands[0].startswith("ebmctl sample x -n 16 ")
+    assert (page.samples.width, page.chain.width) == (4 * 129 + 1, 128)
+    assert page.chain.alt == "1 chain from noise to images"
+    assert "pixels" not in checked(page.html()).all("img")[0]["class"]
 
 
 def test_paths_are_nobodys_business(tmp_path, monkeypatch):

@@ -8,11 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ebmctl.schema import EVAL_DISTANCE, EVAL_SCORE
+
 WIDTH, HEIGHT = 360, 190  # of a drawing, in its own units: near to a phone's width, so that text stays readable there
 LEFT, RIGHT, TOP, BOTTOM = 54, 334, 8, 166  # where the curves are
 POINTS = 150  # of a curve at most; more are averaged
 LOGARITHMIC = 30.0  # largest over smallest, of what is never 0 or less
 UNDRAWN = {"step", "phase", "seconds", "lr", "buffer", "loss_cd"}  # the last is the energy difference
+SCORES = {  # of the averaged weights, now and then
+    EVAL_DISTANCE: "Fréchet distance from held-out images, by the run's extractor",
+    EVAL_SCORE: "Inception score, by the run's extractor",
+}
 
 Curve = list[tuple[float, float]]  # steps and values
 
@@ -63,17 +69,18 @@ def _number(value: Any) -> bool:
 
 def _grouped(known: Mapping[str, Curve]) -> Iterable[tuple[str, Mapping[str, Curve]]]:
     """What belongs into one chart: first what tells most."""
-    for key in filter(lambda key: key.startswith("eval_"), known):
-        yield f"{key.removeprefix('eval_').replace('_', ' ')}, evaluated while training", {key: known[key]}
+    for key, title in SCORES.items():
+        if key in known:
+            yield title, {key: known[key]}
     if "energy_difference" in known:
         yield "energy difference, E(data) - E(samples)", {"energy_difference": known["energy_difference"]}
     energies = {key: known[key] for key in known if key.startswith("energy_") and key != "energy_difference"}
     if energies:
         yield "mean energy", {key.removeprefix("energy_"): curve for key, curve in energies.items()}
     gradients = {key: known[key] for key in sorted(known) if key.startswith("gradient")}  # that of all comes first
-    rest = set(known) - set(energies) - set(gradients) - {"energy_difference"}
+    drawn = {"energy_difference", *SCORES, *energies, *gradients}
     for key in known:
-        if key in rest and not key.startswith("eval_"):
+        if key not in drawn:
             yield key.replace("_", " "), {key: known[key]}
     if gradients:
         names = {key: key.removeprefix("gradient_") if "_" in key else "all" for key in gradients}

@@ -40,6 +40,7 @@ FIGURES = {
     "nearest": "Drawn images with their nearest training images",
     "energy-difference": "Energy difference over training",
     "gradients": "Gradients of the losses over training",
+    "score": "Inception score over training, by the run's extractor",
 }
 
 
