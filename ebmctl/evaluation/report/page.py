@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from ebmctl.model import Model, sample_chain
 from ebmctl.runfolder import RunFolder
 
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
+UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # characters that no page may have
 VERSIONS = ("ebmctl", "torch", "python")
 TOLD = (*VERSIONS, "steps", "seconds")  # by the sentence on how the model was made
 FIGURES = {
@@ -95,7 +97,7 @@ class Page:
         )
         values: dict[str, Any] = {"page": self, "style": _packed("page.css"), "curves": curves}
         values["recipe"] = public_recipe(self.model.recipe)
-        return environment.from_string(_packed("page.html.in")).render(values)
+        return UNFIT.sub("\ufffd", environment.from_string(_packed("page.html.in")).render(values))
 
 
 class Report:
