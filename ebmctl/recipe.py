@@ -13,7 +13,17 @@ from typing import Any
 from ebmctl import registry, settings
 from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
-from ebmctl.schema import DataConfig, EvalConfig, GuardConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
+from ebmctl.schema import (
+    DataConfig,
+    EvalConfig,
+    GuardConfig,
+    OodConfig,
+    OptimizerConfig,
+    Part,
+    Phase,
+    Recipe,
+    RunConfig,
+)
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
@@ -32,6 +42,7 @@ _CONFIGS = {
     "run": RunConfig,
     "guard": GuardConfig,
     "eval": EvalConfig,
+    "ood": OodConfig,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -134,6 +135,19 @@ class EvalConfig:
 
 
 @dataclass(frozen=True)
+class OodConfig:
+    """The score by which models of the recipe tell outliers where none is asked for: energy, typicality, gradient, or
+    scale-0, scale-1, ... of a network of several scales.
+    """
+
+    score: str = "energy"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"energy|typicality|gradient|scale-\d+", self.score):
+            raise ValueError(f"score is energy, typicality, gradient or scale-N, not {self.score!r}")
+
+
+@dataclass(frozen=True)
 class Part:
     """A named choice from the registry with its own options, already checked."""
 
@@ -177,6 +191,7 @@ class Recipe:
     run: RunConfig
     guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
+    ood: OodConfig = OodConfig()
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:

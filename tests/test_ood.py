@@ -126,9 +126,21 @@ def test_the_table_and_the_json(trained):
     assert row["fingerprint"]["count"] == 60
     assert Image.open(trained / "roc.png").size[0] > 600
     assert json.loads(call(*arguments)[1]) == result
+    assert result["score"] == "energy"
     for score in ("typicality", "gradient", "scale-0"):
         status, out, err = call("ood", "--in", "constant", "--out", "noise", "--score", score, "--json")
         assert json.loads(out)["score"] == score, err
+
+
+def test_a_recipe_names_the_score(trained):
+    arguments = ("train", "constant", "--recipe", "tiny.toml", "--out", "mine", "--set")
+    assert call(*arguments, "ood.score=gradient")[0] == 0
+    compared = ("ood", "--in", "constant", "--out", "noise", "--json", "--model", "mine")
+    by_recipe, asked = json.loads(call(*compared)[1]), json.loads(call(*compared, "--score", "gradient")[1])
+    assert by_recipe["score"] == "gradient"
+    assert by_recipe["results"] == asked["results"]
+    status, _, err = call(*arguments, "ood.score=best")
+    assert (status, "score is energy, typicality, gradient or scale-N" in err) == (2, True)
 
 
 def test_a_folder(trained):

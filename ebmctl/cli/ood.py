@@ -27,7 +27,9 @@ def ood(
     model: str | None = typer.Option(
         None, help="Default: the zoo's, or the latest run, of the known set.", metavar="MODEL"
     ),
-    score: str = typer.Option("energy", help="How to score.", metavar="energy|typicality|gradient|scale-N"),
+    score: str | None = typer.Option(
+        None, help="How to score; default: as the model's recipe says.", metavar="energy|typicality|gradient|scale-N"
+    ),
     label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
     n: int | None = typer.Option(None, "--n", "-n", help="Images of each set at most.", metavar="N"),
     seed: int = typer.Option(0, help="Seed of the choice and of the intervals.", metavar="N"),
@@ -63,7 +65,13 @@ def ood(
 
 
 def _detector(
-    inside: str, model: str | None, score: str, label: str | None, n: int | None, seed: int, data_dir: Path | None
+    inside: str,
+    model: str | None,
+    score: str | None,
+    label: str | None,
+    n: int | None,
+    seed: int,
+    data_dir: Path | None,
 ) -> Detector:
     try:
         import sklearn  # noqa: F401  # asked for before the work
@@ -118,14 +126,14 @@ def _compare(detector: Detector, outside: list[str], plot: Path | None, command:
     if plot:
         from ebmctl.evaluation.figures import save_separation
 
-        save_separation(plot, inside.outside, [other.outside for other in others], detector.settings.score)
+        save_separation(plot, inside.outside, [other.outside for other in others], detector.score_name)
         console.say(f"histograms and ROC curves are in {plot}")
     result: dict[str, Any] = {
         "in": detector.inside,
         "fingerprint": inside.outside.fingerprint,
         "model": str(detector.model.source),
         "model_sha256": detector.model.sha256(),
-        "score": detector.settings.score,
+        "score": detector.score_name,
         "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
         "results": rows,
         "average": mean,

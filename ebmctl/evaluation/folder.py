@@ -46,7 +46,7 @@ def score_folder(
     skipped: list[str] = []
     with atomic_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["file", detector.settings.score, "percentile", "unusual"])
+        writer.writerow(["file", detector.score_name, "percentile", "unusual"])
         for rows, images in _batches(detector, files, skipped):
             values = detector.score(detector.bind(len(images)), images.to(detector.device)).double().cpu()
             for row, value, image in zip(rows, values.tolist(), images, strict=True):

@@ -27,10 +27,13 @@ TRAINING_IMAGES = 10_000  # from which typicality takes its mean
 
 @dataclass(frozen=True)
 class Settings:
-    """What is scored and how: a score's name or `scale-0`, `scale-1`, ...; n images of each set at most."""
+    """What is scored and how: a score's name, or `scale-0`, `scale-1`, ...; n images of each set at most.
+
+    Without a score it is the one that the model's recipe names.
+    """
 
     root: Path
-    score: str = "energy"
+    score: str | None = None
     label: str | None = None
     n: int | None = None
     seed: int = 0
@@ -60,7 +63,8 @@ class Detector:
         self.model, self.inside, self.settings = model, inside, settings
         self.network = frozen(model.network)
         self.device = next(model.network.parameters()).device
-        self.score = self._score(settings.score)
+        self.score_name = settings.score or model.recipe.ood.score
+        self.score = self._score(self.score_name)
 
     def bind(self, count: int) -> Conditioned:
         """The energy for a batch of `count` images."""
