@@ -27,26 +27,28 @@ class Result:
 
 
 def read_results(path: Path, checksum: str) -> list[Result]:
-    """The figures in the JSON of `ebmctl ood` or `ebmctl evaluate`; raises EbmctlError, also for another model's."""
+    """The figures in the JSON of `ebmctl ood`, `evaluate` or `compose --check`.
+
+    Raises EbmctlError for any other file, and for the results of a model with other weights.
+    """
     document = read_json(path)
     try:
-        if "results" in document:
-            if document["model_sha256"] != checksum:
-                raise EbmctlError(f"{path} has the results of a model with other weights")
-            return list(_outliers(document))
-        return [
-            Result(
-                "unconditional-image-generation",
-                str(document.get("data", "")),
-                str(name),
-                float(figure["value"]),
-                f"{int(document['n']):,} samples, extractor {figure.get('extractor', '')}",
-                str(document.get("split", "test")),
-            )
-            for name, figure in document["metrics"].items()
-        ]
+        weights = document["models"].values() if "attributes" in document else [document["model_sha256"]]
+        if checksum not in weights:
+            raise EbmctlError(f"{path} has the results of a model with other weights")
+        if "attributes" in document:
+            return list(_composition(document))
+        return list(_outliers(document) if "results" in document else _quality(document))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise EbmctlError(f"{path} is not the JSON of `ebmctl ood` or `ebmctl evaluate`: {error!r}") from error
+        what = "`ebmctl ood`, `ebmctl evaluate` or `ebmctl compose --check`"
+        raise EbmctlError(f"{path} is not the JSON of {what}: {error!r}") from error
+
+
+def _quality(document: Mapping[str, Any]) -> Iterable[Result]:
+    for name, figure in document["metrics"].items():
+        note = f"{int(document['n']):,} samples, extractor {figure.get('extractor', '')}"
+        data, split = str(document.get("data", "")), str(document.get("split", "test"))
+        yield Result("unconditional-image-generation", data, str(name), float(figure["value"]), note, split)
 
 
 def _outliers(document: Mapping[str, Any]) -> Iterable[Result]:
@@ -55,6 +57,16 @@ def _outliers(document: Mapping[str, Any]) -> Iterable[Result]:
             figure = row[key]
             note = f"against {row['out']}, 95 % {figure['low']:.3f} to {figure['high']:.3f}, score: {document['score']}"
             yield Result("outlier-detection", str(document["in"]), title, float(figure["value"]), note)
+
+
+def _composition(document: Mapping[str, Any]) -> Iterable[Result]:
+    """How often a classifier finds each term, and all of them, in what was composed."""
+    shares = {name: found["accuracy"] for name, found in document["attributes"].items()} | {"all": document["joint"]}
+    expression, data = str(document["expression"]), str(document["classifier"]["dataset"])
+    for name, share in shares.items():
+        interval = f"95 % {share['low']:.3f} to {share['high']:.3f}"
+        note = f"{name} in {expression}, {interval}, {int(document['n']):,} samples"
+        yield Result("conditional-image-generation", data, "Accuracy", float(share["value"]), note)
 
 
 def model_index(name: str, results: Iterable[Result], dataset: str) -> str:

@@ -128,7 +128,13 @@ def test_the_card(hub, here):
     outliers = {"in": "noise", "model_sha256": checksum, "score": "energy", "results": [row]}
     (here / "run" / "evaluation").mkdir()
     (here / "run" / "evaluation" / "ood.json").write_text(json.dumps(outliers))
-    drawn = {"model": "run", "n": 100, "split": "test", "metrics": {"fid": {"value": 12.5, "extractor": "toy"}}}
+    figures = {"fid": {"value": 12.5, "extractor": "toy"}}
+    drawn = {"model": "run", "model_sha256": checksum, "n": 100, "split": "test", "metrics": figures}
+    composed = {
+        **{"expression": "glad & ~old", "models": {"glad": checksum, "old": "0"}, "n": 50, "joint": figure},
+        **{"attributes": {"glad": {"accuracy": figure}}, "classifier": {"dataset": "toys"}},
+    }
+    (here / "run" / "evaluation" / "composed.json").write_text(json.dumps(composed))
     Path("drawn.json").write_text(json.dumps(drawn))
     status, _, err = call("push", "run", "ada/toy", "--samples", "4", "--results", "drawn.json")
     assert status == 0, err
@@ -140,6 +146,7 @@ def test_the_card(hub, here):
     assert {r["task"]["type"]: r["metrics"][0]["value"] for r in index["results"]} == {
         "outlier-detection": 0.9,
         "unconditional-image-generation": 12.5,
+        "conditional-image-generation": 0.9,
     }
     for part in (
         "![4 samples](data:image/png;base64,",
@@ -147,6 +154,7 @@ def test_the_card(hub, here):
         "| energy difference |",
         "step 6",
         "| noise (test) | AUROC | 0.9 | against constant",
+        "| toys (test) | Accuracy | 0.9 | glad in glad & ~old, 95 % 0.800 to 0.950, 50 samples |",
         "## Recipe",
         "## Limits",
         "## Licence",
