@@ -1,6 +1,7 @@
 """Bundle a run's model with the package: copies its folder, and prints its entry for zoo.toml.
 
 python -m bench.bundle runs/00000-digits residual.digits --alias digits [--family faces --concept smiling]
+                       [--recipe NAME] [--set flow.time=1.15]...
 python -m bench.bundle FOLDER classifier.digits
 """
 
@@ -8,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+from ebmctl import recipe as recipes
 from ebmctl import settings, zoo
-from ebmctl.checkpoint import load_model, read_json
+from ebmctl.card import model_card
+from ebmctl.checkpoint import load_model, read_json, save_model
 from ebmctl.classifier import load_classifier
 from ebmctl.files import atomic_folder, sha256
 from ebmctl.zoo import find_model
@@ -27,6 +31,8 @@ def main() -> None:
     parser.add_argument("--alias", action="append", default=[])
     parser.add_argument("--family")
     parser.add_argument("--concept")
+    parser.add_argument("--recipe", help="its name, where it is not the dataset's")
+    parser.add_argument("--set", action="append", default=[], help="a key of how it is sampled, KEY=VALUE")
     options = parser.parse_args()
     source = find_model(options.model)
     if (size := sum((source / name).stat().st_size for name in FILES)) > LIMIT:
@@ -36,17 +42,29 @@ def main() -> None:
     with atomic_folder(zoo.PACKAGE / "models" / folder) as temporary:
         for name in FILES:
             shutil.copyfile(source / name, temporary / name)
+        if options.set:
+            change_recipe(temporary, options.set)
     entry = {
         "kind": kind,
         "bundled": folder,
         "sha256": sha256(source / "model.safetensors"),
         "dataset": dataset,
         "shape": shape,
-        "recipe": dataset,
+        "recipe": options.recipe or dataset,
         **({"aliases": options.alias} if options.alias else {}),
         **({"family": options.family, "concept": options.concept} if options.concept else {}),
     }
     print(f'[models."{options.name}"]\n{settings.dump_toml(entry)}')
+
+
+def change_recipe(folder: Path, assignments: list[str]) -> None:
+    """Change keys of a model's recipe, which is all but for its weights, in a folder."""
+    config, network = load_model(folder)
+    values = config.recipe.to_mapping()
+    for text in assignments:
+        recipes.merge(values, *settings.parse_assignment(text))
+    changed = replace(config, recipe=recipes.from_mapping(values))
+    save_model(folder, changed, network.state_dict(), model_card(changed))
 
 
 def describe(source: Path, energy: str) -> tuple[str, str, list[int]]:

@@ -19,6 +19,7 @@ from ebmctl.model import Model, draw_chain, load
 from ebmctl.zoo import ZooModel, zoo
 
 YES, NO = "yes", "no"
+TOLD_APART = 4.0
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,11 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
 
 
 def own_strength(model: Model) -> float:
-    """What makes E(x given c) - E(x) a log-density: 1 / `label_temperature` where that was trained for, or else 1."""
-    options = model.recipe.objective.options
-    return 1 / float(options.label_temperature) if getattr(options, "label_weight", 0) else 1.0
+    """What a concept's part is weighed with by default: `TOLD_APART` where labels were told apart in training, else 1.
+
+    docs/compose.md has the measurements.
+    """
+    return TOLD_APART if getattr(model.recipe.objective.options, "label_weight", 0) else 1.0
 
 
 class Composition:

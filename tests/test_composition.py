@@ -150,11 +150,11 @@ def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
 
 
 def test_without_a_strength_it_is_what_training_says(own, x) -> None:
-    assert compose("glad", own, Algebra()).strength == 16  # the faces recipe's label_temperature is 1/16
+    assert compose("glad", own, Algebra()).strength == 4  # the faces recipe has a label_weight
     assert compose("glad", own, PLAIN).strength == 1
-    found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 16))
+    found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 4))
     assert torch.equal(found(x), weaker(x))
-    assert found.described()["algebra"]["strength"] == 16
+    assert found.described()["algebra"]["strength"] == 4
 
 
 def test_concepts_that_nobody_has_published_are_those_of_a_named_family_only(here) -> None:
