@@ -200,7 +200,8 @@ class MatchingConfig:
     never under `-cd_clamp` (0: no clamp). Its chains follow the flow for `steps` Euler-Maruyama steps of `step_time`,
     a share of `from_data` from the data at time 1, the others from noise at time 0. With a `label_weight` above 0 a
     conditional energy is also asked which label an image has, p(c given x) proportional to exp(-E(x given c) / T); the
-    temperature falls along the way from noise to data, down to `label_temperature`.
+    temperature falls along the way from noise to data, down to `label_temperature`. It is asked on the last
+    `label_span` of the way, which is all of it at 1; a label that noise hides is learnt on less.
     """
 
     pairing: Literal["optimal", "independent"] = "optimal"
@@ -213,10 +214,11 @@ class MatchingConfig:
     from_data: float = 0.5
     label_weight: float = 0.0
     label_temperature: float = 0.0625
+    label_span: float = 1.0
 
     def __post_init__(self) -> None:
         _check(self, 0, "cd_weight cd_clamp temperature label_weight")
         _check(self, 0, "cutoff from_data", 1)
         _check(self, 1, "steps")
-        if not min(self.step_time, self.label_temperature) > 0:
-            raise ValueError("step_time and label_temperature are above 0")
+        if not min(self.step_time, self.label_temperature, self.label_span) > 0 or self.label_span > 1:
+            raise ValueError("step_time, label_temperature and label_span are above 0, label_span at most 1")

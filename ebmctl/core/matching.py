@@ -46,6 +46,7 @@ class EnergyMatching:
         time = torch.rand(len(positives), generator=self.generator, device=positives.device)
         yield matching_loss(Conditioned(network, label), noise, positives, time)
         if self.config.label_weight and label is not None and (known := label.any(1)).any():
+            time = 1 - self.config.label_span * (1 - time)
             x = torch.lerp(noise, positives, time[:, None, None, None])
             yield label_loss(network, x[known], time[known], label[known], self.config)
         if self.config.cd_weight:
