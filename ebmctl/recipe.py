@@ -134,18 +134,29 @@ def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags:
     """The recipe of a run from all its sources.
 
     `recipe` is a name or a file; without one it is the dataset's own, or else "default". `EBMCTL_SET` holds key=value
-    pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all.
+    pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all. Where an
+    assignment names another network, objective, sampler or augmentation, the options of the one before are forgotten.
     """
     registry.find_dataset(dataset)
     values = read(recipe or own_recipe(dataset))
     size, channels = registry.native_shape(dataset)
     values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": dataset}
     for text in [*shlex.split(os.environ.get("EBMCTL_SET", "")), *assignments]:
-        merge(values, *settings.parse_assignment(text))
+        path, value = settings.parse_assignment(text)
+        _forget_another_part(values, path, value)
+        merge(values, path, value)
     for key, value in flags.items():
         if value is not None:
             merge(values, key.split("."), value)
     return from_mapping(values)
+
+
+def _forget_another_part(values: dict[str, Any], path: list[str], name: Any) -> None:
+    """Where an assignment names another architecture, objective, ...: drop the recipe's options of the one before."""
+    section, part = path[0], values.get(path[0], {})
+    another = section in _PARTS and path[1:] == ["name"] and isinstance(part, dict)
+    if another and part.get("name", _DEFAULTS[section]) != name:
+        values[section] = {}
 
 
 def with_steps(recipe: Recipe, steps: int | None) -> Recipe:

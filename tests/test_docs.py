@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BY_HAND = {"make demo", "make test", "make bench"}  # each sets up an environment of its own; CI runs make test
 TINY = (
-    "network.width=4 network.blocks=[0] network.multipliers=[1] network.scales=1 network.attention=0 "
+    "network.name=residual network.width=4 network.blocks=[0] network.multipliers=[1] network.scales=1 "
+    "network.attention=0 "
     "objective.steps=1 flow.steps=1 optimizer.batch_size=4 run.steps=2 "
     "sampling.rounds=1 sampling.steps=1 sampling.final_steps=1"
 )

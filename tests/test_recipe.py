@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pytest
@@ -137,3 +137,10 @@ def test_build():
     assert settings.plain(Example()) == {"a": 1, "c": "x", "d": []}
     with pytest.raises(UsageError, match=r"e\.d takes a whole number, not 'x'"):
         settings.build(Example, {"d": ["x"]}, "e")
+
+
+def test_another_part_takes_none_of_the_options_of_the_one_before():
+    network = recipe.resolve("faces", None, ["network.name=residual", "network.width=4"], {}).network
+    assert (network.name, network.options) == ("residual", replace(ResidualConfig(), width=4))
+    kept = recipe.resolve("faces", None, ["network.middle=2", "network.name=denoising"], {}).network
+    assert (kept.options.widths, kept.options.middle) == ((24, 48, 72), 2)

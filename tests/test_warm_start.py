@@ -14,7 +14,13 @@ from ebmctl.errors import UsageError
 from ebmctl.fit import Trainer
 from ebmctl.recipe import resolve
 
-SMALL = ["network.width=4", "network.blocks=[0]", "network.multipliers=[2]", "optimizer.batch_size=4"]
+SMALL = [
+    "network.name=residual",
+    "network.width=4",
+    "network.blocks=[0]",
+    "network.multipliers=[2]",
+    "optimizer.batch_size=4",
+]
 
 
 def trainer(*changes: str) -> Trainer:
