@@ -20,7 +20,14 @@ from ebmctl.recipe import resolve
 from ebmctl.runfolder import RunFolder, snapshot
 from tests.test_cli import call
 
-TINY = ["network.name=residual", "network.width=4", "network.blocks=[0]", "network.multipliers=[1]", "flow.steps=2"]
+TINY = [
+    "network.name=residual",
+    "network.width=4",
+    "network.blocks=[0]",
+    "network.multipliers=[1]",
+    "network.scales=1",
+    "flow.steps=2",
+]
 
 
 def save(folder: Path, name: str, names: tuple[str, ...], label: str, size: int = 8, exclusive: bool = False) -> Path:

@@ -19,6 +19,7 @@ SMALL = [
     "network.width=4",
     "network.blocks=[0]",
     "network.multipliers=[2]",
+    "network.scales=1",
     "optimizer.batch_size=4",
 ]
 
