@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ebmctl import settings
 from ebmctl.checkpoint import ModelConfig
+from ebmctl.files import user_path
 
 CARD = """\
 ---
@@ -57,8 +58,8 @@ def public_reference(reference: str) -> str:
     for prefix in ("folder:", "shards:"):
         if reference.startswith(prefix):
             return f"{prefix}DIR"
-    path = Path(reference).expanduser()
-    if reference == path.name or not (path.exists() or path.is_absolute()):
+    path = user_path(reference)
+    if reference == Path(reference).name or not (path.exists() or path.is_absolute()):
         return reference
     path = path.resolve()
     return path.parent.name if path.name == "model" else path.name

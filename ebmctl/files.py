@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Paths as users write them, and writing files so that nothing is ever half-written."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ebmctl.errors import EbmctlError
+
+
+def user_path(text: str | Path) -> Path:
+    """The path that a user wrote: `~` is the home folder; of an unknown user it stays as it is."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # which doesn't raise
 
 
 @contextlib.contextmanager

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from ebmctl import registry, settings
 from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
+from ebmctl.files import user_path
 from ebmctl.schema import (
     DataConfig,
     EvalConfig,
@@ -119,7 +119,7 @@ def bundled() -> list[str]:
 def read(name: str) -> dict[str, Any]:
     """The plain values of a recipe: one that ships by its name, or a file by its path."""
     if name.endswith(".toml") or "/" in name or os.sep in name:
-        return settings.read_toml(Path(name).expanduser())
+        return settings.read_toml(user_path(name))
     package, _, inside = str(registry.find("recipe", name).factory).partition(":")
     with resources.as_file(resources.files(package) / inside) as path:
         return settings.read_toml(path)

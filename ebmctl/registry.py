@@ -7,11 +7,11 @@ import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ebmctl import plugins
 from ebmctl.errors import EbmctlError, unknown
+from ebmctl.files import user_path
 from ebmctl.plugins import Entry
 
 
@@ -91,7 +91,7 @@ def native_shape(dataset: str) -> tuple[int, int]:
     dataset = dataset.removeprefix("flipped:")
     if dataset.startswith("shards:"):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
-            index = json.loads(Path(dataset.removeprefix("shards:"), "index.json").expanduser().read_text("utf-8"))
+            index = json.loads((user_path(dataset.removeprefix("shards:")) / "index.json").read_text("utf-8"))
             return int(index["shape"][1]), int(index["shape"][0])
     entry = entries("dataset").get(dataset)
     return (entry.shape if entry else None) or (32, 3)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ebmctl import hub, settings
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.files import sha256
+from ebmctl.files import sha256, user_path
 from ebmctl.recipe import own_recipe
 
 Kind = Literal["generator", "concept", "classifier"]
@@ -128,7 +128,7 @@ def shipped() -> Path:
 def own() -> Path | None:
     """The user's own zoo.toml: the one that EBMCTL_ZOO names, or that of the working folder."""
     if named := os.environ.get("EBMCTL_ZOO"):
-        return Path(named).expanduser()
+        return user_path(named)
     here = Path("zoo.toml")
     source_tree = Path("ebmctl", "zoo.py").is_file()  # whose zoo.toml is the one that ships
     return here if here.is_file() and not source_tree else None
@@ -179,7 +179,7 @@ def find_model(reference: str) -> Path:
 
     In that order: a model folder or a run folder (its `model/`), a name of the zoo, `user/repo[@revision]` on the Hub.
     """
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder

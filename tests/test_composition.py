@@ -26,6 +26,7 @@ TINY = [
     "network.blocks=[0]",
     "network.multipliers=[1]",
     "network.scales=1",
+    "network.attention=0",
     "flow.steps=2",
 ]
 

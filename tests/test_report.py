@@ -288,6 +288,8 @@ def test_paths_are_nobodys_business(tmp_path, monkeypatch):
         "/nowhere/else": "else",
         "folder:/home/ada/pictures": "folder:DIR",
         "shards:x": "shards:DIR",
+        "~smiling": "~smiling",  # NOT, no user's home folder
+        "~nobody-of-this-name/x": "~nobody-of-this-name/x",
     }.items():
         assert card.public_reference(reference) == shown
 

@@ -20,6 +20,7 @@ SMALL = [
     "network.blocks=[0]",
     "network.multipliers=[2]",
     "network.scales=1",
+    "network.attention=0",
     "optimizer.batch_size=4",
 ]
 

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
 from ebmctl.errors import EbmctlError
+from ebmctl.files import user_path
 
 
 def default_root() -> Path:
     """Where datasets are kept: `EBMCTL_DATA`, or the user's cache folder."""
     if given := os.environ.get("EBMCTL_DATA"):
-        return Path(given).expanduser()
+        return user_path(given)
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "ebmctl" / "data"
+    return user_path(cache) / "ebmctl" / "data"
 
 
 class Flipped:
@@ -45,11 +46,11 @@ def open_dataset(
     if name.startswith("folder:"):
         from ebmctl.data.folder import make_folder
 
-        return make_folder(Path(name.removeprefix("folder:")).expanduser(), request)
+        return make_folder(user_path(name.removeprefix("folder:")), request)
     if name.startswith("shards:"):
         from ebmctl.data.shards import ShardImages
 
-        return ShardImages(Path(name.removeprefix("shards:")).expanduser(), request)
+        return ShardImages(user_path(name.removeprefix("shards:")), request)
     dataset = find(name)(request)
     if not len(dataset):
         raise EbmctlError(f"the dataset '{name}' has no {request.split} images")

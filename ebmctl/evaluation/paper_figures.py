@@ -15,6 +15,7 @@ from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
+from ebmctl.files import user_path
 from ebmctl.model import Model
 from ebmctl.schema import EVAL_SCORE
 
@@ -119,7 +120,7 @@ class PaperFigures:
 
 def metrics_of(reference: str) -> Path | None:
     """The metrics.jsonl of a run folder, or of the run whose model folder it is."""
-    path = Path(reference).expanduser()
+    path = user_path(reference)
     return next((p for p in (path / "metrics.jsonl", path.parent / "metrics.jsonl") if p.is_file()), None)
 
 
