@@ -172,7 +172,7 @@ def draw_chain(
     kernel, transition = chain_parts(recipe, generator, sampler, sampler_options)
     x = (gaussian_noise if recipe.flow.steps else uniform_noise)(n, shape, generator)
     yield x.clamp(0, 1)
-    shown = {round(recipe.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)}
+    shown = _shown_steps(recipe)
     for step, moved in enumerate(flow(energy, x, recipe.flow, generator), start=1):
         x = moved
         if step in shown:
@@ -180,6 +180,17 @@ def draw_chain(
     yield from chain(energy, x.clamp(0, 1), kernel, transition, recipe.sampling)
     if report is not None and isinstance(kernel, Reporting):
         report |= kernel.report()
+
+
+def frames(recipe: Recipe, changes: dict[str, int | None] | None = None) -> int:
+    """How many times `draw_chain` yields, its start included."""
+    recipe = _changed(recipe, changes or {})
+    return 1 + len(_shown_steps(recipe)) + recipe.sampling.rounds + bool(recipe.sampling.final_steps)
+
+
+def _shown_steps(recipe: Recipe) -> set[int]:
+    """The steps of the flow after which the images are shown."""
+    return {round(recipe.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)} - {0}
 
 
 def chain_parts(

@@ -15,7 +15,7 @@ from ebmctl.data.base import TensorImages
 from ebmctl.errors import UsageError
 from ebmctl.expression import parse
 from ebmctl.fit import Trainer
-from ebmctl.model import load
+from ebmctl.model import frames, load
 from ebmctl.recipe import resolve
 from ebmctl.runfolder import RunFolder, snapshot
 from tests.test_cli import call
@@ -170,3 +170,18 @@ def test_concepts_that_nobody_has_published_are_those_of_a_named_family_only(her
     assert (status, "unknown concept 'wavy_hair'; faces has" in err) == (2, True), err
     status, _, err = call("compose", "young", "wavy_hair", "--family", "celebahq")
     assert (status, "is unpublished" in err) == (1, True), err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"flow_steps": 0, "rounds": 2, "steps": 1, "final_steps": 1},
+        {"flow_steps": 7, "rounds": 0, "final_steps": 0},
+        {"flow_steps": 45, "rounds": 1, "steps": 1, "final_steps": 0},
+    ],
+)
+def test_how_many_frames_there_will_be(own, changes):
+    composed = Composition(parse("glad"), vocabulary(None, own, ["glad"]), Algebra())
+    drawn = list(composed.chains(2, 0, changes=changes))
+    assert len(drawn) == frames(composed.first.recipe, changes)

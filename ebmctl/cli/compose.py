@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,10 @@ import typer
 
 from ebmctl import expression as expressions
 from ebmctl.cli import console
-from ebmctl.cli.sample import check_pictures, sampler_options
+from ebmctl.cli.sample import check_pictures, run_chains, sampler_options
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ebmctl.composition import Composition
     from ebmctl.evaluation.composition import Check
 
@@ -95,19 +92,21 @@ def _draw_and_show(
     as_json: bool,
 ) -> None:
     from ebmctl.images import save_gif, save_grid
+    from ebmctl.model import frames
 
     began = time.monotonic()
-    frames = _frames(composed.chains(n, seed, **how), keep=chain is not None)
+    count = frames(composed.first.recipe, how["changes"])
+    drawn = run_chains(composed.chains(n, seed, **how), count, keep=chain is not None)
     result: dict[str, Any] = {"expression": str(composed.expression), **composed.described(), "seed": seed, "n": n}
     text = {key: str(value) for key, value in result.items()}
-    save_grid(out, frames[-1], {**text, "software": "ebmctl"})
+    save_grid(out, drawn[-1], {**text, "software": "ebmctl"})
     if chain:
-        save_gif(chain, frames)
+        save_gif(chain, drawn)
         console.say(f"the chains are in {chain}")
     console.say(f"{out} drawn in {time.monotonic() - began:.0f} s")
     result |= {"output": str(out), **(how["report"] or {})}
     if judge:
-        found = judge(frames[-1], seed)
+        found = judge(drawn[-1], seed)
         if as_json:
             result |= found
         else:
@@ -123,10 +122,3 @@ def _draw_and_show(
         result["models"] = ", ".join(composed.models)
         result |= result.pop("algebra")
     console.show(result, as_json)
-
-
-def _frames(chains: Iterator[Tensor], keep: bool) -> list[Tensor]:
-    frames: list[Tensor] = []
-    for frame in chains:
-        frames[:] = [*frames, frame] if keep else [frame]
-    return frames

@@ -182,13 +182,16 @@ class TrainingProgress:
 
 
 class Counting:
-    """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then."""
+    """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then.
 
-    def __init__(self, quiet_interval: float = 10.0) -> None:
-        self.interval, self.last_line = quiet_interval, time.monotonic()
+    Where a result follows at once, `passing` leaves no trace of the bar, and says nothing of work that was soon done.
+    """
+
+    def __init__(self, quiet_interval: float = 10.0, passing: bool = False) -> None:
+        self.interval, self.last_line, self.passing = quiet_interval, time.monotonic(), passing
         console = messages()
         self.tasks: dict[str, TaskID] = {}
-        self.bar = Progress(console=console) if console.is_terminal else None
+        self.bar = Progress(console=console, transient=passing) if console.is_terminal else None
 
     def __enter__(self) -> Counting:
         if self.bar:
@@ -205,7 +208,7 @@ class Counting:
             if what not in self.tasks:
                 self.tasks[what] = self.bar.add_task(what, total=total)
             self.bar.update(self.tasks[what], completed=done)
-        elif done == total or time.monotonic() - self.last_line >= self.interval:
+        elif (done == total and not self.passing) or time.monotonic() - self.last_line >= self.interval:
             self.last_line = time.monotonic()
             say(f"{what} {done:,} of {total:,}")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ebmctl import settings
 from ebmctl.cli import console
 from ebmctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def sample(
@@ -36,23 +40,33 @@ def sample(
         options = sampler_options(assignments)
         check_pictures(out, chain)
         from ebmctl.images import save_gif, save_grid
-        from ebmctl.model import load, sample_chain
+        from ebmctl.model import frames, load, sample_chain
 
         loaded = load(folder)
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        frames, report = [], dict[str, float]()
+        report: dict[str, float] = {}
         how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
-        for frame in sample_chain(loaded, n, seed, label=label, **how):
-            frames.append(frame) if chain else frames.__setitem__(slice(None), [frame])
-        energies = loaded.energy(frames[-1], label)
-        save_grid(out, frames[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
+        count = frames(loaded.recipe, changes)
+        drawn = run_chains(sample_chain(loaded, n, seed, label=label, **how), count, keep=chain is not None)
+        energies = loaded.energy(drawn[-1], label)
+        save_grid(out, drawn[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
         if chain:
-            save_gif(chain, frames)
+            save_gif(chain, drawn)
             console.say(f"the chains are in {chain}")
         result = {"output": str(out), "n": n, "seed": seed, "energies": [round(e, 6) for e in energies.tolist()]}
         if not as_json:
             result["energies"] = f"{energies.mean():.4f} on average, {energies.min():.4f} to {energies.max():.4f}"
         console.show(result | report, as_json)
+
+
+def run_chains(chains: Iterator[Tensor], count: int, keep: bool) -> list[Tensor]:
+    """The `count` frames of chains, or without `keep` the last one alone; shows how far they are."""
+    kept: list[Tensor] = []
+    with console.Counting(passing=True) as counting:
+        for index, frame in enumerate(chains):
+            kept = [*kept, frame] if keep else [frame]
+            counting("drawing", index, count - 1)
+    return kept
 
 
 def check_pictures(out: Path, chain: Path | None) -> None:
