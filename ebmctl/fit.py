@@ -183,7 +183,8 @@ class Trainer:
     def _update(self, gradient: list[Tensor]) -> float:
         """Clip the gradient and step the optimiser; gives the norm before clipping."""
         for parameter, part in zip(self.parameters, gradient, strict=True):
-            parameter.grad = part
+            # fused Adam reads a gradient as if it had the parameter's strides; one of a convolution may have others
+            parameter.grad = part if part.stride() == parameter.stride() else torch.empty_like(parameter).copy_(part)
         limit = self.settings.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
         self.optimizer.step()
