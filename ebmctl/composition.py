@@ -28,22 +28,23 @@ class Algebra:
 
     With `shared` a concept stands for E(x given c) - E(x), what it adds to the energy of all images, and E(x) is
     counted once: exact where concepts are independent given that part. Without, for E(x given c) alone, as the
-    paper adds them. `strength` weighs all that concepts say; without one it is the first concept's own
-    (`own_strength`). OR is -T log sum exp(-E / T) at `or_temperature`; NOT
-    is the negated energy times `not_weight`. docs/compose.md has the measurements behind the defaults.
+    paper adds them. `strength` weighs all that concepts say; OR is -T log sum exp(-E / T) at `or_temperature`; NOT is
+    the negated energy times `not_weight`. Without a strength or temperature it is the first concept's own
+    (`own_strength`, `own_temperature`). docs/compose.md has the measurements behind the defaults.
     """
 
     shared: bool = True
     strength: float | None = None
-    or_temperature: float = 1.0
+    or_temperature: float | None = None
     not_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not min(self.strength or 1.0, self.or_temperature, self.not_weight) > 0 or self.strength == 0:
+        given = (self.strength, self.or_temperature, self.not_weight)
+        if not all(value is None or value > 0 for value in given):
             raise UsageError("strength, OR's temperature and NOT's weight are above 0")
 
 
-PLAIN = Algebra(shared=False, strength=1.0, not_weight=0.001)
+PLAIN = Algebra(shared=False, strength=1.0, or_temperature=1.0, not_weight=0.001)
 """The paper's form, with its authors' weight of NOT."""
 
 
@@ -119,6 +120,12 @@ def own_strength(model: Model) -> float:
     return TOLD_APART if getattr(model.recipe.objective.options, "label_weight", 0) else 1.0
 
 
+def own_temperature(model: Model) -> float:
+    """OR's temperature by default: that at which labels were told apart in training, so that E / T is a log-density."""
+    options = model.recipe.objective.options
+    return float(options.label_temperature) if getattr(options, "label_weight", 0) else 1.0
+
+
 class Composition:
     """The energy of an expression: images (B, C, H, W) in [0, 1] -> (B,)."""
 
@@ -130,7 +137,8 @@ class Composition:
         if len(set(shapes.values())) > 1:
             sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
             raise UsageError(f"concepts of different sizes can't be mixed: {sizes}")
-        self.strength = own_strength(self.first) if algebra.strength is None else algebra.strength
+        self.strength = algebra.strength or own_strength(self.first)
+        self.or_temperature = algebra.or_temperature or own_temperature(self.first)
         self.networks = {name: frozen(model.network) for name, model in self.models.items()}
 
     @property
@@ -169,7 +177,7 @@ class Composition:
         if isinstance(term, Not):
             return -self.algebra.not_weight * self._value(term.term, values)
         parts = torch.stack([self._value(part, values) for part in term.terms])
-        return parts.sum(0) if isinstance(term, And) else mixed(parts, self.algebra.or_temperature)
+        return parts.sum(0) if isinstance(term, And) else mixed(parts, self.or_temperature)
 
     def chains(self, n: int, seed: int, **how: Any) -> Iterator[Tensor]:
         """Chains of the composed energy, (n, C, H, W) in [0, 1], by the first concept's sampling recipe.
@@ -189,7 +197,7 @@ class Composition:
         """The models with their checksums, and the settings of the algebra."""
         return {
             "models": {name: model.sha256() for name, model in self.models.items()},
-            "algebra": {**asdict(self.algebra), "strength": self.strength},
+            "algebra": asdict(self.algebra) | {"strength": self.strength, "or_temperature": self.or_temperature},
         }
 
 

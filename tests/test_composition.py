@@ -159,7 +159,8 @@ def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
 
 def test_without_a_strength_it_is_what_training_says(own, x) -> None:
     assert compose("glad", own, Algebra()).strength == 4  # the faces recipe has a label_weight
-    assert compose("glad", own, PLAIN).strength == 1
+    assert compose("glad", own, Algebra()).or_temperature == 1 / 16  # and its label_temperature
+    assert compose("glad", own, PLAIN).strength == compose("glad", own, PLAIN).or_temperature == 1
     found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 4))
     assert torch.equal(found(x), weaker(x))
     assert found.described()["algebra"]["strength"] == 4
