@@ -68,6 +68,12 @@ class Trainer:
             self.ema = build_network(recipe.network, recipe.data.channels, len(self.labels)).to(device)
         self.ema.load_state_dict(self.network.state_dict())
         self.ema.requires_grad_(False)
+        if recipe.run.freeze_init:
+            if not self.labels:
+                raise UsageError("run.freeze_init trains only what labels add: give --label")
+            unconditional = self._unconditional()
+            for name, parameter in self.network.named_parameters():
+                parameter.requires_grad_(name not in unconditional)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.generator = seeded(self._seed(), device)
         self.objectives = self._objectives()
@@ -84,15 +90,18 @@ class Trainer:
 
         Raises UsageError where they are of another architecture or shape.
         """
-        unconditional = build_network(self.recipe.network, self.recipe.data.channels, 0).state_dict()
         mine = self.network.state_dict()
-        if not set(unconditional) <= set(trained) <= set(mine) or any(
+        if not self._unconditional() <= set(trained) <= set(mine) or any(
             mine[k].shape != trained[k].shape for k in trained
         ):
             raise UsageError(f"{self.recipe.run.init} can't be started from: it is of another architecture or shape")
         self.network.ignore_labels()
         self.network.load_state_dict(mine | dict(trained))
         self.ema.load_state_dict(self.network.state_dict())
+
+    def _unconditional(self) -> set[str]:
+        """The names of the parameters and buffers that the network has without labels, too."""
+        return set(build_network(self.recipe.network, self.recipe.data.channels, 0).state_dict())
 
     def _objectives(self) -> list[Objective]:
         """The objective of each phase, all made at once: what a later one lacks is said before the run."""

@@ -68,7 +68,8 @@ class RunConfig:
 
     Training ends with an error where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound].
     Phases go by their share of the steps, or of the time where one is given and `phases_by` is "time". `init` names a
-    model that training starts from.
+    model that training starts from; with `freeze_init` its weights stay as they are, and only what labels add is
+    trained.
     """
 
     steps: int = 100_000
@@ -79,6 +80,7 @@ class RunConfig:
     energy_bound: float = 10.0
     phases_by: Literal["steps", "time"] = "steps"
     init: str = ""
+    freeze_init: bool = False
 
     def __post_init__(self) -> None:
         if min(self.steps, self.checkpoint_every, self.keep_checkpoints, self.preview_every) < 1:
@@ -87,6 +89,8 @@ class RunConfig:
             raise ValueError(f"seed is between 0 and 2^63 - 1, not {self.seed}")
         if not self.energy_bound > 0:
             raise ValueError(f"energy_bound is above 0, not {self.energy_bound}")
+        if self.freeze_init and not self.init:
+            raise ValueError("freeze_init needs init, the model whose weights stay")
 
 
 @dataclass(frozen=True)

@@ -73,3 +73,26 @@ def test_a_share_of_labels_is_dropped() -> None:
     zero = found.sum(1) == 0
     assert 0.17 < zero.float().mean() < 0.23
     assert torch.equal(found[~zero], label[~zero])
+
+
+def test_frozen_weights_stay_and_what_labels_add_is_trained() -> None:
+    head = ["network.name=denoising", "network.widths=[4, 6]", "network.label_head=8", "objective.label_weight=1.0"]
+    head = [*head, "objective.pairing=independent", "optimizer.batch_size=4"]
+
+    def made(*changes: str) -> Trainer:
+        recipe = resolve("faces", "faces", [*head, *changes], {})
+        return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
+
+    base, conditional = made(), made("data.label=smiling", "run.init=base", "run.freeze_init=true")
+    conditional.start_from(base.network.state_dict())
+    for batch, _ in zip(conditional.batches(), range(2), strict=False):  # at first the head's last layer alone moves
+        conditional.train_step(batch)
+    start, now = base.network.state_dict(), conditional.network.state_dict()
+    assert all(torch.equal(tensor, now[name]) for name, tensor in start.items())
+    assert all(name.startswith("head.") for name in now.keys() - start.keys())
+    untrained = made("data.label=smiling").network.state_dict()
+    assert not any(torch.equal(now[name], untrained[name]) for name in now.keys() - start.keys())
+    with pytest.raises(UsageError, match="--label"):
+        made("run.init=base", "run.freeze_init=true")
+    with pytest.raises(UsageError, match="freeze_init needs init"):
+        made("data.label=smiling", "run.freeze_init=true")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 Norm = Literal["auto", "instance", "group", "none"]
 Policy = Literal["reservoir", "fifo"]
 MAX_WIDTH, MAX_BLOCKS = 16_384, 1_000  # far beyond use; a file that asks for more is wrong, or means harm
+HEAD_GROUPS = 8  # of channels, in the norms of a label head
 
 
 def _check(config: Any, low: float, names: str, high: float = float("inf")) -> None:
@@ -57,20 +58,28 @@ class DenoisingConfig:
 
     `widths` are the U-Net's channels, from the full image on, each stage at half the size of the one before; `middle`
     is the number of residual blocks at the smallest. `scale` is where the energy's scale starts: under Energy Matching
-    the length of its gradient, as the root mean square of image less noise.
+    the length of its gradient, as the root mean square of image less noise; `tip` rounds the cone's tip, in squared
+    distance: without it the gradient has any direction at full length where an image is almost its own denoised
+    version, and training on smooth images becomes unstable. Labels set gains and biases in the blocks,
+    or with a `label_head`, the width of a small classifier, they have an energy of their own that is added.
     """
 
     widths: tuple[int, ...] = (24, 48, 72)
     middle: int = 1
     norm: Norm = "auto"
     scale: float = 0.55
+    tip: float = 1e-2
+    label_head: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.widths) <= 8 or min(self.widths) < 1 or max(self.widths) > MAX_WIDTH:
             raise ValueError(f"widths has one to eight numbers, of 1 to {MAX_WIDTH}")
         _check(self, 1, "middle", MAX_BLOCKS)
-        if not self.scale > 0:
-            raise ValueError(f"scale is above 0, not {self.scale}")
+        _check(self, 0, "label_head", MAX_WIDTH)
+        if self.label_head % HEAD_GROUPS:
+            raise ValueError(f"label_head is a multiple of {HEAD_GROUPS}, not {self.label_head}")
+        if not self.scale > 0 or not self.tip > 0:
+            raise ValueError(f"scale and tip are above 0, not {self.scale} and {self.tip}")
 
 
 @dataclass(frozen=True)

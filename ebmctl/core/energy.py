@@ -32,6 +32,12 @@ class EnergyNetwork(nn.Module):
         """The energy (B,): the sum of the terms."""
         return self.terms(x, label).sum(1)
 
+    def label_energies(self, x: Tensor, count: int) -> Tensor:
+        """E(x given c) for each of `count` labels c, (B, L), up to a term that an image's labels share."""
+        every = torch.eye(count, device=x.device, dtype=x.dtype).repeat_interleave(len(x), 0)
+        energies: Tensor = self(x.repeat(count, 1, 1, 1), every)
+        return energies.view(count, -1).T
+
     def ignore_labels(self) -> None:
         """Set the parameters that only labels use so that these have no effect; by default nothing."""
 
@@ -91,6 +97,11 @@ class Autocast(EnergyNetwork):
         """Energies (B, S), one for each scale."""
         with torch.autocast(x.device.type, self.dtype):
             return self.network.terms(x, label).float()
+
+    def label_energies(self, x: Tensor, count: int) -> Tensor:
+        """Energies (B, L), one for each label."""
+        with torch.autocast(x.device.type, self.dtype):
+            return self.network.label_energies(x, count).float()
 
 
 def _fold(module: nn.Module) -> None:

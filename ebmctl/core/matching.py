@@ -114,9 +114,7 @@ def label_loss(network: EnergyNetwork, x: Tensor, time: Tensor, label: Tensor, c
     publication, after JEM (Grathwohl et al. 2019): a label that shows in few pixels, such as a smile, hardly counts in
     the mean square over all of them.
     """
-    count = label.shape[1]
-    every = torch.eye(count, device=x.device, dtype=x.dtype).repeat_interleave(len(x), 0)
-    energies = network(x.repeat(count, 1, 1, 1), every).view(count, -1).T  # (B, L)
+    energies = network.label_energies(x, label.shape[1])
     target = label.argmax(1)
     logits = -energies / path_temperature(time, config.label_temperature)[:, None]
     loss = config.label_weight * F.cross_entropy(logits, target)

@@ -205,3 +205,37 @@ def test_the_denoising_energy_has_second_derivatives_for_all_parameters(generato
 def test_the_denoising_energys_settings_are_checked(wrong):
     with pytest.raises(ValueError, match=r"widths|middle|scale"):
         DenoisingConfig(**wrong)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(32, 3), (5, 1)])
+def test_a_label_head_adds_an_energy_of_its_own(size, channels, generator):
+    network = DenoisingEnergy(DenoisingConfig((4, 6), label_head=8), channels, 3)
+    x = torch.rand(2, channels, size, size, generator=generator)
+    every = torch.eye(3)
+    alone = network(x, None)
+    assert all(torch.equal(network(x, every[[c, c]]), alone) for c in range(3))  # at first labels say nothing
+    with torch.no_grad():
+        nn.init.normal_(network.head.out.weight, generator=generator)
+    added = network.label_energies(x, 3)
+    assert added.shape == (2, 3)
+    assert added.std(1).min() > 0
+    for c in range(3):
+        assert torch.allclose(network(x, every[[c, c]]) - alone, added[:, c], atol=1e-4)
+    assert torch.allclose(frozen(network)(x, every[:2]), network(x, every[:2]), rtol=1e-5)
+    network.ignore_labels()
+    assert torch.equal(network(x, every[:2]), alone)
+
+
+def test_label_energies_of_a_conditional_network_are_its_energies(generator):
+    network = DenoisingEnergy(DenoisingConfig((4, 6)), 1, 2)
+    with torch.no_grad():
+        nn.init.normal_(network.out.weight, std=0.1, generator=generator)
+    x = torch.rand(3, 1, 8, 8, generator=generator)
+    each = [network(x, torch.eye(2)[[c] * 3]) for c in range(2)]
+    assert torch.allclose(network.label_energies(x, 2), torch.stack(each, 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("values", [{"label_head": 12}, {"label_head": -8}, {"tip": 0.0}, {"scale": 0.0}])
+def test_denoising_settings_are_checked(values):
+    with pytest.raises(ValueError, match=next(iter(values))):
+        DenoisingConfig(**values)

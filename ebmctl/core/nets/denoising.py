@@ -9,13 +9,14 @@ from torch.nn import functional as F
 from ebmctl.core.config import DenoisingConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, ResidualBlock
+from ebmctl.core.nets.label_head import LabelHead
 from ebmctl.core.nets.swish import Swish
-
-TIP = 1e-2  # of the squared distance: keeps the gradient finite where an image is its own denoised version
 
 
 class DenoisingEnergy(EnergyNetwork):
-    """E(x) = scale * sqrt(D) * ||x - f(x)||, for D values an image and a small U-Net f.
+    """E(x) = scale * sqrt(D (||x - f(x)||^2 + tip)), for D values an image and a small U-Net f.
+
+    With labels f's blocks are conditional, or a `LabelHead` adds an energy of its own.
 
     Salimans and Ho, "Should EBMs model the energy or the score?" (2021), take the squared distance, the shape of a
     denoiser's energy. Here it is the distance: Energy Matching asks for a gradient that is as long near the data as
@@ -26,7 +27,7 @@ class DenoisingEnergy(EnergyNetwork):
         super().__init__()
 
         def block(width: int) -> ResidualBlock:
-            return ResidualBlock(width, config.norm, labels, spectral=False)
+            return ResidualBlock(width, config.norm, 0 if config.label_head else labels, spectral=False)
 
         *above, bottom = widths = config.widths
         self.stem = Conv3x3(channels, widths[0])
@@ -37,6 +38,8 @@ class DenoisingEnergy(EnergyNetwork):
         self.after = nn.ModuleList(map(block, above))
         self.out = Conv3x3(widths[0], channels)
         self.swish = Swish()
+        self.head = LabelHead(channels, config.label_head, labels) if labels and config.label_head else None
+        self.tip = config.tip
         self.scale = nn.Parameter(torch.tensor(config.scale))
         with torch.no_grad():  # at first every image's denoised version is grey
             self.out.weight.zero_()
@@ -61,11 +64,17 @@ class DenoisingEnergy(EnergyNetwork):
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, 1) of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
         squared = (x - self.denoised(x, label)).float().square().sum((1, 2, 3))
-        energy: Tensor = self.scale * x[0].numel() ** 0.5 * (squared + TIP).sqrt()
+        energy: Tensor = self.scale * x[0].numel() ** 0.5 * (squared + self.tip).sqrt()
+        if self.head is not None and label is not None:
+            energy = energy + (self.head(x) * label).sum(1)
         return energy[:, None]
 
+    def label_energies(self, x: Tensor, count: int) -> Tensor:
+        """Of every label (B, L): E(x given c), or what a head adds to E(x), which is all that tells labels apart."""
+        return super().label_energies(x, count) if self.head is None else self.head(x)
+
     def ignore_labels(self) -> None:
-        """Make every label's gain 1 and its bias 0."""
+        """Make every label's gain 1, and its bias or energy 0."""
         for module in self.modules():
-            if isinstance(module, ResidualBlock):
+            if isinstance(module, (ResidualBlock, LabelHead)):
                 module.ignore_label()
