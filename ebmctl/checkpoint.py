@@ -50,6 +50,11 @@ def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
     return network
 
 
+def unconditional_names(part: Part, channels: int) -> set[str]:
+    """The names of the parameters and buffers that the network has without labels, too."""
+    return set(build_network(part, channels, 0).state_dict())
+
+
 def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor], card: str) -> None:
     """Write a model folder, whole or not at all."""
     recipe = config.recipe.to_mapping()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.checkpoint import seeded
+from ebmctl.checkpoint import seeded, unconditional_names
 from ebmctl.core.compose import Immediate, mixed
 from ebmctl.core.energy import frozen
 from ebmctl.errors import UsageError, unknown
@@ -126,6 +126,14 @@ def own_temperature(model: Model) -> float:
     return float(options.label_temperature) if getattr(options, "label_weight", 0) else 1.0
 
 
+def same_without_label(first: Model, second: Model) -> bool:
+    """Whether two conditional energies are one where no label is given, as those that add to one trained model."""
+    mine, other = first.network.state_dict(), second.network.state_dict()
+    return first.recipe.network == second.recipe.network and all(
+        torch.equal(mine[name], other[name]) for name in unconditional_names(first.recipe.network, first.shape[0])
+    )
+
+
 class Composition:
     """The energy of an expression: images (B, C, H, W) in [0, 1] -> (B,)."""
 
@@ -140,6 +148,10 @@ class Composition:
         self.strength = algebra.strength or own_strength(self.first)
         self.or_temperature = algebra.or_temperature or own_temperature(self.first)
         self.networks = {name: frozen(model.network) for name, model in self.models.items()}
+        self.bases = {  # the first one whose energy without a label is the same
+            name: next(other for other in self.models if same_without_label(self.models[other], model))
+            for name, model in self.models.items()
+        }
 
     @property
     def first(self) -> Model:
@@ -153,21 +165,30 @@ class Composition:
         return energy if shared is None else energy + shared
 
     def _concepts(self, x: Tensor) -> tuple[dict[Concept, Tensor], Tensor | None]:
-        """What each concept stands for, (B,), and the shared part (B,); a network's labels in one pass."""
+        """What each concept stands for, (B,), and the shared part (B,)."""
         values: dict[Concept, Tensor] = {}
-        shared = []
-        for name, model in self.models.items():
+        shared: list[Tensor] = []
+        plain: dict[str, Tensor] = {}  # E(x) of the networks that others stand on
+        for name, base in self.bases.items():
             mine = [concept for concept in self.labels if concept.name == name]
-            names = model.config.labels
-            one_hot = torch.eye(len(names), device=x.device)[[names.index(self.labels[concept]) for concept in mine]]
-            if self.algebra.shared:
-                one_hot = torch.cat([one_hot, torch.zeros_like(one_hot[:1])])
-            energies = Immediate(self.networks[name], one_hot)(x)
-            if self.algebra.shared:
-                shared.append(energies[-1])
-                energies = energies[:-1] - energies[-1]
-            values |= dict(zip(mine, energies, strict=True))
-        return values, torch.stack(shared).mean(0) if shared else None
+            one_hot = self._one_hot(mine, x.device)
+            if (part := self.networks[name].label_part()) is not None:
+                if base not in plain:
+                    plain[base] = Immediate(self.networks[base], None)(x)[0]
+                added, whole = Immediate(part, one_hot)(x), plain[base]
+            else:  # in one pass with the label zero
+                labels = torch.cat([one_hot, torch.zeros_like(one_hot[:1])]) if self.algebra.shared else one_hot
+                energies = Immediate(self.networks[name], labels)(x)
+                whole = energies[-1] if self.algebra.shared else torch.zeros_like(energies[-1])
+                added = energies[: len(mine)] - whole
+            values |= dict(zip(mine, added if self.algebra.shared else added + whole, strict=True))
+            shared.append(whole)
+        return values, torch.stack(shared).mean(0) if self.algebra.shared else None
+
+    def _one_hot(self, mine: Sequence[Concept], device: torch.device) -> Tensor:
+        """Labels (M, L) of concepts of one model."""
+        names = self.models[mine[0].name].config.labels
+        return torch.eye(len(names), device=device)[[names.index(self.labels[concept]) for concept in mine]]
 
     def _value(self, term: Expression, values: Mapping[Concept, Tensor]) -> Tensor:
         if isinstance(term, Concept):

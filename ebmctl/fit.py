@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ebmctl import registry
-from ebmctl.checkpoint import build_network, seeded
+from ebmctl.checkpoint import build_network, seeded, unconditional_names
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
 from ebmctl.core.langevin import Reporting
@@ -71,7 +71,7 @@ class Trainer:
         if recipe.run.freeze_init:
             if not self.labels:
                 raise UsageError("run.freeze_init trains only what labels add: give --label")
-            unconditional = self._unconditional()
+            unconditional = unconditional_names(recipe.network, recipe.data.channels)
             for name, parameter in self.network.named_parameters():
                 parameter.requires_grad_(name not in unconditional)
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
@@ -91,17 +91,12 @@ class Trainer:
         Raises UsageError where they are of another architecture or shape.
         """
         mine = self.network.state_dict()
-        if not self._unconditional() <= set(trained) <= set(mine) or any(
-            mine[k].shape != trained[k].shape for k in trained
-        ):
+        unconditional = unconditional_names(self.recipe.network, self.recipe.data.channels)
+        if not unconditional <= set(trained) <= set(mine) or any(mine[k].shape != trained[k].shape for k in trained):
             raise UsageError(f"{self.recipe.run.init} can't be started from: it is of another architecture or shape")
         self.network.ignore_labels()
         self.network.load_state_dict(mine | dict(trained))
         self.ema.load_state_dict(self.network.state_dict())
-
-    def _unconditional(self) -> set[str]:
-        """The names of the parameters and buffers that the network has without labels, too."""
-        return set(build_network(self.recipe.network, self.recipe.data.channels, 0).state_dict())
 
     def _objectives(self) -> list[Objective]:
         """The objective of each phase, all made at once: what a later one lacks is said before the run."""

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from ebmctl.composition import PLAIN, Algebra, Composition, label_values, vocabulary
+from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import UsageError
 from ebmctl.expression import parse
@@ -31,11 +32,26 @@ TINY = [
 ]
 
 
-def save(folder: Path, name: str, names: tuple[str, ...], label: str, size: int = 8, exclusive: bool = False) -> Path:
+HEAD = ["network.name=denoising", "network.widths=[4, 6]", "network.label_head=8", "flow.steps=2"]
+
+
+def save(
+    folder: Path,
+    name: str,
+    names: tuple[str, ...],
+    label: str,
+    size: int = 8,
+    exclusive: bool = False,
+    changes: list[str] | None = None,
+) -> Path:
     """A run folder with a small conditional energy of random weights."""
-    recipe = resolve("faces", None, [*TINY, f"data.label={label}", f"data.size={size}", f"run.seed={len(name)}"], {})
+    changes = changes or [*TINY, f"run.seed={len(name)}"]
+    recipe = resolve("faces", None, [*changes, f"data.label={label}", f"data.size={size}"], {})
     pixels = torch.zeros(4, 3, size, size, dtype=torch.uint8)
     made = Trainer(recipe, TensorImages(pixels, torch.zeros(4, len(names)), names, exclusive), Accelerator(cpu=True))
+    if (head := made.ema.label_part()) is not None:
+        for layer, seed in ((made.ema.out, recipe.run.seed), (head.out, len(name))):
+            torch.nn.init.normal_(layer.weight, std=0.1, generator=torch.Generator().manual_seed(seed))
     run = RunFolder.create(folder / name, recipe)
     run.write(snapshot(made, 0.0, None, False))
     return run.path
@@ -49,6 +65,17 @@ def own(tmp_path_factory) -> dict[str, Path]:
         "old": save(folder, "old_one", ("old",), "old"),
         "form": save(folder, "form_it", ("cube", "ball", "cone"), "class", exclusive=True),
         "big": save(folder, "big_one_s", ("big",), "big", size=12),
+    }
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory) -> dict[str, Path]:
+    """Concepts that add to one energy, and `old`, which adds to another."""
+    folder = tmp_path_factory.mktemp("heads")
+    return {
+        "glad": save(folder, "glad", ("glad",), "glad", changes=HEAD),
+        "form": save(folder, "form_it", ("cube", "ball", "cone"), "class", exclusive=True, changes=HEAD),
+        "old": save(folder, "old_one", ("old",), "old", changes=[*HEAD, "run.seed=1"]),
     }
 
 
@@ -86,6 +113,27 @@ def test_the_shared_part_is_counted_once(own, x) -> None:
 
 def test_one_concept_of_strength_1_is_its_own_energy(own, x) -> None:
     torch.testing.assert_close(compose("glad", own, Algebra(strength=1))(x), given(own["glad"], x, 1))
+
+
+@pytest.mark.parametrize("algebra", [Algebra(strength=1.5), PLAIN])
+def test_what_concepts_add_to_one_energy_is_added_to_it_once(heads, x, algebra, monkeypatch) -> None:
+    composed = compose("glad & form=ball & old=no", heads, algebra)
+    rows = {"glad": 1, "form": 1, "old": 0}
+    whole = {name: given(heads[name], x, None) for name in rows}
+    assert torch.equal(whole["glad"], whole["form"])
+    assert not torch.allclose(whole["glad"], whole["old"])
+    each = {name: given(heads[name], x, row) - (whole[name] if algebra.shared else 0) for name, row in rows.items()}
+    expected = composed.strength * sum(each.values())
+    if algebra.shared:
+        expected = expected + sum(whole.values()) / 3
+    passes = []
+    denoised = DenoisingEnergy.denoised
+    monkeypatch.setattr(DenoisingEnergy, "denoised", lambda *given: passes.append(1) or denoised(*given))
+    leaf = x.clone().requires_grad_()
+    found = composed(leaf)
+    torch.testing.assert_close(found.detach(), expected)
+    assert len(passes) == 2  # one for each energy that others add to
+    assert torch.autograd.grad(found.sum(), leaf)[0].abs().min() > 0
 
 
 def test_or_and_not(own, x) -> None:

@@ -205,6 +205,7 @@ class FlowConfig:
 class MatchingConfig:
     """Energy Matching. `pairing` joins noise and data of a batch by optimal transport, or as they come.
 
+    `matching_weight` is that of the transport's loss; 0 leaves it out, for labels that are added to a trained energy.
     With a `cd_weight` above 0 contrastive divergence near the data is added, its weighted difference of energies
     never under `-cd_clamp` (0: no clamp). Its chains follow the flow for `steps` Euler-Maruyama steps of `step_time`,
     a share of `from_data` from the data at time 1, the others from noise at time 0. With a `label_weight` above 0 a
@@ -214,6 +215,7 @@ class MatchingConfig:
     """
 
     pairing: Literal["optimal", "independent"] = "optimal"
+    matching_weight: float = 1.0
     cd_weight: float = 0.0
     cd_clamp: float = 0.005
     steps: int = 200
@@ -226,7 +228,9 @@ class MatchingConfig:
     label_span: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(self, 0, "cd_weight cd_clamp temperature label_weight")
+        _check(self, 0, "matching_weight cd_weight cd_clamp temperature label_weight")
+        if not self.matching_weight + self.cd_weight + self.label_weight:
+            raise ValueError("one of matching_weight, cd_weight and label_weight is above 0")
         _check(self, 0, "cutoff from_data", 1)
         _check(self, 1, "steps")
         if not min(self.step_time, self.label_temperature, self.label_span) > 0 or self.label_span > 1:

@@ -38,6 +38,10 @@ class EnergyNetwork(nn.Module):
         energies: Tensor = self(x.repeat(count, 1, 1, 1), every)
         return energies.view(count, -1).T
 
+    def label_part(self) -> EnergyNetwork | None:
+        """What labels add, as a network: E(x given c) = E(x) + part(x given c). None where they act otherwise."""
+        return None
+
     def ignore_labels(self) -> None:
         """Set the parameters that only labels use so that these have no effect; by default nothing."""
 

@@ -44,7 +44,8 @@ class EnergyMatching:
         if self.config.pairing == "optimal":
             noise = noise[optimal_pairing(noise, positives, label)]
         time = torch.rand(len(positives), generator=self.generator, device=positives.device)
-        yield matching_loss(Conditioned(network, label), noise, positives, time)
+        if self.config.matching_weight:
+            yield matching_loss(Conditioned(network, label), noise, positives, time, self.config.matching_weight)
         if self.config.label_weight and label is not None and (known := label.any(1)).any():
             time = 1 - self.config.label_span * (1 - time)
             x = torch.lerp(noise, positives, time[:, None, None, None])
@@ -96,15 +97,15 @@ def optimal_pairing(noise: Tensor, data: Tensor, label: Tensor | None) -> Tensor
     return pairing.to(data.device)
 
 
-def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor) -> LossTerm:
-    """The mean square of -grad E(x_t) - (data - noise), x_t between noise (time 0) and data (time 1).
+def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor, weight: float = 1.0) -> LossTerm:
+    """The weighted mean square of -grad E(x_t) - (data - noise), x_t between noise (time 0) and data (time 1).
 
     noise and data are (B, C, H, W), time is (B,). The gradient to the parameters goes through grad E.
     """
     x = torch.lerp(noise, data, time[:, None, None, None])
     gradient = energy_gradient(energy, x, create_graph=True)
     loss = (gradient + (data - noise)).square().mean()
-    return LossTerm("matching", loss, {"loss_matching": loss.detach()})
+    return LossTerm("matching", weight * loss, {"loss_matching": loss.detach()})
 
 
 def label_loss(network: EnergyNetwork, x: Tensor, time: Tensor, label: Tensor, config: MatchingConfig) -> LossTerm:

@@ -66,12 +66,16 @@ class DenoisingEnergy(EnergyNetwork):
         squared = (x - self.denoised(x, label)).float().square().sum((1, 2, 3))
         energy: Tensor = self.scale * x[0].numel() ** 0.5 * (squared + self.tip).sqrt()
         if self.head is not None and label is not None:
-            energy = energy + (self.head(x) * label).sum(1)
+            energy = energy + self.head(x, label)
         return energy[:, None]
 
     def label_energies(self, x: Tensor, count: int) -> Tensor:
         """Of every label (B, L): E(x given c), or what a head adds to E(x), which is all that tells labels apart."""
-        return super().label_energies(x, count) if self.head is None else self.head(x)
+        return super().label_energies(x, count) if self.head is None else self.head.energies(x)
+
+    def label_part(self) -> EnergyNetwork | None:
+        """The head; see `EnergyNetwork.label_part`."""
+        return self.head
 
     def ignore_labels(self) -> None:
         """Make every label's gain 1, and its bias or energy 0."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ebmctl.core.config import HEAD_GROUPS
+from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3
 from ebmctl.core.nets.swish import Swish
 
@@ -14,8 +15,8 @@ SCALE = 1 / 16  # of energies to logits: the temperature at the data, so that a 
 STAGES = (1, 2, 2, 2)  # widths, relative to the first one's; each stage at half the size of the one before
 
 
-class LabelHead(nn.Module):
-    """The energy (B, L) of every label, beside that of the image itself; (B, C, H, W) -> (B, L).
+class LabelHead(EnergyNetwork):
+    """What a label adds to the energy of an image.
 
     E(x given c) = E(x) + h_c(x), so that -h is a classifier's logits. Shapes of few pixels, such as an outline that
     waves, are found by maximum pooling within a hundred steps; with average pooling, or by a denoiser whose blocks are
@@ -32,8 +33,14 @@ class LabelHead(nn.Module):
         self.swish = Swish()
         self.ignore_label()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The energies (B, L)."""
+    def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Energies (B, 1) of images (B, C, H, W) under one-hot labels (B, L); 0 without a label."""
+        if label is None:
+            return x.new_zeros(len(x), 1)
+        return (self.energies(x) * label).sum(1, keepdim=True)
+
+    def energies(self, x: Tensor) -> Tensor:
+        """The energies (B, L) of images (B, C, H, W) under every label."""
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             if index and index % 2 == 0:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
