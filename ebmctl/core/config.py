@@ -68,7 +68,7 @@ class DenoisingConfig:
     middle: int = 1
     norm: Norm = "auto"
     scale: float = 0.55
-    tip: float = 1e-2
+    tip: float = 1.0
     label_head: int = 0
 
     def __post_init__(self) -> None:

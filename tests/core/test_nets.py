@@ -172,7 +172,7 @@ def test_ema_follows_and_is_not_dominated_by_its_start():
 
 @pytest.mark.parametrize(("size", "channels", "labels"), [(16, 1, 0), (15, 3, 2)])
 def test_the_denoising_energy_is_a_distance(size, channels, labels, generator):
-    network = DenoisingEnergy(DenoisingConfig((4, 6, 8), middle=2, scale=0.5), channels, labels)
+    network = DenoisingEnergy(DenoisingConfig((4, 6, 8), middle=2, scale=0.5, tip=1e-2), channels, labels)
     x = torch.rand(3, channels, size, size, generator=generator)
     label = torch.eye(labels)[torch.arange(3) % labels] if labels else None
     assert torch.equal(network.denoised(x, label), torch.full_like(x, 0.5))

@@ -19,8 +19,7 @@ class LabelHead(EnergyNetwork):
     """What a label adds to the energy of an image.
 
     E(x given c) = E(x) + h_c(x), so that -h is a classifier's logits. Shapes of few pixels, such as an outline that
-    waves, are found by maximum pooling within a hundred steps; with average pooling, or by a denoiser whose blocks are
-    conditional, which has to move its image first, they were not found in thousands. At first all are 0.
+    waves, are found by maximum pooling within a hundred steps, and far later by average pooling. At first all are 0.
     """
 
     def __init__(self, channels: int, width: int, labels: int) -> None:
