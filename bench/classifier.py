@@ -1,6 +1,7 @@
 """Train a classifier that judges what energies draw, apart from them, and write its folder.
 
 python -m bench.classifier faces --out DIR [--seconds 300] [--steps N] [--seed 1000]
+python -m bench.classifier celebahq --architecture resnet18 --seconds 36000 --out DIR
 
 Seconds are the processor's, so that a busy machine does not make it worse; whichever of them and steps ends first.
 
@@ -15,6 +16,7 @@ import json
 import platform
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ebmctl import __version__, registry
-from ebmctl.classifier import Classifier, ClassifierConfig, ClassifierNetwork, heads_of, save_classifier, targets
+from ebmctl.classifier import (
+    PLAIN,
+    RESNET18,
+    Classifier,
+    ClassifierConfig,
+    ClassifierNetwork,
+    heads_of,
+    save_classifier,
+    targets,
+)
 from ebmctl.data.base import DataRequest, ImageDataset, TensorImages
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.drawn import DrawnImages
@@ -32,7 +43,7 @@ from ebmctl.files import sha256
 
 FRESH = 40_000
 APART = 10_000_000  # the first index of what is drawn for classifiers; the energies' are below 50,000
-MIRRORED = ("faces", "fashion-mnist")  # mirroring changes no label of theirs
+MIRRORED = ("faces", "fashion-mnist", "celeba", "celebahq")  # mirroring changes no label of theirs
 CARD = """\
 ---
 library_name: ebmctl
@@ -89,18 +100,19 @@ def accuracies(classifier: Classifier, dataset: ImageDataset) -> dict[str, float
     return {name: (found[name] == values).double().mean().item() for name, values in truth.items()}
 
 
-def train(name: str, seconds: float, most: int, seed: int, width: int, batch: int) -> Classifier:
+def train(options: argparse.Namespace) -> Classifier:
+    name = options.dataset
     size, channels = registry.native_shape(name)
     data = training_set(name, size, channels)
-    config = ClassifierConfig(name, channels, size, width, heads_of(data), {})
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
+    config = ClassifierConfig(name, channels, size, options.width, heads_of(data), {}, options.architecture)
+    torch.manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(options.seed)
     network = ClassifierNetwork(config)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
     sizes = [len(head.values) for head in config.heads]
     began, steps = time.process_time(), 0
-    for rows in batches(len(data), batch, generator):
-        done = max((time.process_time() - began) / seconds, steps / most)
+    for rows in batches(len(data), options.batch, generator):
+        done = max((time.process_time() - began) / options.seconds, steps / options.steps)
         if done >= 1:
             break
         optimizer.param_groups[0]["lr"] = 2e-3 * min(1, (steps + 1) / 50) * (0.5 + 0.5 * np.cos(np.pi * done))
@@ -118,8 +130,8 @@ def train(name: str, seconds: float, most: int, seed: int, width: int, batch: in
         "ebmctl": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "command": f"python -m bench.classifier {name} --steps {steps} --seed {seed} --width {width} --batch {batch}",
-        "seed": seed,
+        "command": command(options, steps),
+        "seed": options.seed,
         "steps": steps,
         "seconds": round(time.process_time() - began, 1),
         "train_images": len(data),
@@ -128,7 +140,14 @@ def train(name: str, seconds: float, most: int, seed: int, width: int, batch: in
     made = Classifier(config, network.eval())
     right = accuracies(made, opened(name, "test", size, channels))
     provenance["test_accuracy"] = {key: round(value, 4) for key, value in right.items()}
-    return Classifier(ClassifierConfig(name, channels, size, width, config.heads, provenance), network)
+    return Classifier(replace(config, provenance=provenance), network)
+
+
+def command(options: argparse.Namespace, steps: int) -> str:
+    """What trains the same classifier again."""
+    form = f"--width {options.width}" if options.architecture == PLAIN else f"--architecture {options.architecture}"
+    how = f"--steps {steps} --seed {options.seed} --batch {options.batch}"
+    return f"python -m bench.classifier {options.dataset} {form} {how}"
 
 
 def main() -> None:
@@ -138,10 +157,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--steps", type=int, default=10**9)
     parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--architecture", choices=[PLAIN, RESNET18], default=PLAIN)
     parser.add_argument("--width", type=int, default=24)
     parser.add_argument("--batch", type=int, default=128)
     options = parser.parse_args()
-    made = train(options.dataset, options.seconds, options.steps, options.seed, options.width, options.batch)
+    made = train(options)
     right = made.config.provenance["test_accuracy"]
     text = ", ".join(f"{key} {value:.4f}" for key, value in right.items())
     save_classifier(

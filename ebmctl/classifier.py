@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from ebmctl.checkpoint import read_json, read_tensors, write_tensors
 from ebmctl.data.base import ImageDataset
@@ -21,6 +22,7 @@ FORMAT = 1
 KIND = "classifier"
 WIDEST, MOST_CLASSES = 256, 10_000
 CLASS = "class"
+PLAIN, RESNET18 = "plain", "resnet18"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ class Head:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What `config.json` of a classifier's folder says: images (channels, size, size) and what is told of them."""
+    """What `config.json` of a classifier's folder says: images (channels, size, size) and what is told of them.
+
+    The architecture is "plain", of a width, for small images, or "resnet18" (He et al., 2015; torchvision's, from
+    scratch; colour images).
+    """
 
     dataset: str
     channels: int
@@ -44,27 +50,24 @@ class ClassifierConfig:
     width: int
     heads: tuple[Head, ...]
     provenance: Mapping[str, Any]
+    architecture: str = PLAIN
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3) or not 8 <= self.size <= 1024 or not 1 <= self.width <= WIDEST:
             raise ValueError("channels are 1 or 3, the size 8 to 1024, the width 1 to 256")
+        if self.architecture not in (PLAIN, RESNET18) or (self.architecture == RESNET18 and self.channels != 3):
+            raise ValueError("the architecture is plain, or resnet18 of 3 channels")
         values = [len(head.values) for head in self.heads]
         if not values or min(values) < 2 or sum(values) > MOST_CLASSES:
             raise ValueError("every head has two values or more")
 
 
 class ClassifierNetwork(nn.Module):
-    """Convolutions at four sizes, their mean over pixels, a hidden layer, and one linear map for all heads."""
+    """A convolutional body, its mean over pixels, a hidden layer, and one linear map for all heads."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
-        width, layers = config.width, list[nn.Module]()
-        channels = config.channels
-        for stage, out in enumerate((width, 2 * width, 3 * width, 4 * width)):
-            layers += [*_layer(channels, out), *(_layer(out, out) if stage else ())]
-            layers += [nn.MaxPool2d(2)] if stage < 3 else []
-            channels = out
-        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.body, channels = _resnet() if config.architecture == RESNET18 else _plain(config)
         self.hidden = nn.Linear(channels, 64)
         self.heads = nn.Linear(64, sum(len(head.values) for head in config.heads))
 
@@ -76,6 +79,24 @@ class ClassifierNetwork(nn.Module):
         """Logits (B, sum of the heads' values)."""
         logits: Tensor = self.heads(self.features(x))
         return logits
+
+
+def _plain(config: ClassifierConfig) -> tuple[nn.Module, int]:
+    """Convolutions at four sizes and their mean, with its channels."""
+    width, layers = config.width, list[nn.Module]()
+    channels = config.channels
+    for stage, out in enumerate((width, 2 * width, 3 * width, 4 * width)):
+        layers += [*_layer(channels, out), *(_layer(out, out) if stage else ())]
+        layers += [nn.MaxPool2d(2)] if stage < 3 else []
+        channels = out
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def _resnet() -> tuple[nn.Module, int]:
+    network = resnet18(weights=None)
+    channels = network.fc.in_features
+    network.fc = nn.Identity()
+    return network, channels
 
 
 def _layer(channels: int, out: int) -> tuple[nn.Module, ...]:
@@ -160,7 +181,7 @@ def load_classifier(reference: str | Path) -> Classifier:
     try:
         values = {key: document[key] for key in ("dataset", "channels", "size", "width", "provenance")}
         heads = [Head(str(head["name"]), tuple(map(str, head["values"]))) for head in document["heads"]]
-        config = ClassifierConfig(heads=tuple(heads), **values)
+        config = ClassifierConfig(heads=tuple(heads), **values, architecture=document.get("architecture", PLAIN))
         with torch.device("meta"):
             network = ClassifierNetwork(config)
     except (KeyError, TypeError, ValueError) as error:

@@ -17,14 +17,15 @@ from ebmctl.model import load
 HEADS = (Head("smiling", ("not smiling", "smiling")), Head("form", ("form=cube", "form=ball", "form=cone")))
 
 
-def tiny(dataset: str = "faces", size: int = 8, heads: tuple[Head, ...] = HEADS) -> Classifier:
-    config = ClassifierConfig(dataset, 3, size, 2, heads, {"seed": 0})
+def tiny(architecture: str = "plain", size: int = 8) -> Classifier:
+    config = ClassifierConfig("faces", 3, size, 2, HEADS, {"seed": 0}, architecture)
     torch.manual_seed(0)
     return Classifier(config, ClassifierNetwork(config).eval())
 
 
-def test_a_folder_is_read_back(tmp_path: Path) -> None:
-    made = tiny()
+@pytest.mark.parametrize("architecture", ["plain", "resnet18"])
+def test_a_folder_is_read_back(tmp_path: Path, architecture: str) -> None:
+    made = tiny(architecture)
     save_classifier(tmp_path / "c", made, "# a card\n")
     found = load_classifier(tmp_path / "c")
     x = torch.rand(5, 3, 8, 8)
@@ -62,6 +63,9 @@ def test_heads_and_targets_of_datasets() -> None:
         ({"width": 10**9}, "not a classifier's configuration"),
         ({"width": "2"}, "not a classifier's configuration"),
         ({"heads": [{"name": "a", "values": ["one"]}]}, "not a classifier's configuration"),
+        ({"architecture": "vgg"}, "not a classifier's configuration"),
+        ({"architecture": "resnet18"}, "do not fit"),
+        ({"architecture": "resnet18", "channels": 1}, "not a classifier's configuration"),
         ({"heads": 3}, "not a classifier's configuration"),
         ({"width": 3}, "do not fit"),
         ({"heads": [{"name": "a", "values": ["one", "two"]}]}, "do not fit"),

@@ -215,9 +215,12 @@ def test_without_a_strength_it_is_what_training_says(own, x) -> None:
 
 
 def test_concepts_that_nobody_has_published_are_those_of_a_named_family_only(here) -> None:
-    status, _, err = call("compose", "young", "wavy_hair")
-    assert (status, "unknown concept 'wavy_hair'; faces has" in err) == (2, True), err
-    status, _, err = call("compose", "young", "wavy_hair", "--family", "celebahq")
+    concept = 'kind = "concept"\nfamily = "celebahq"\nconcept = "hat"\nlabel = "Wearing_Hat"'
+    entry = '[models."residual.hat"]\ndataset = "celebahq"\nshape = [3, 128, 128]\nrecipe = "celebahq128"'
+    (here / "zoo.toml").write_text(f"{entry}\n{concept}\n")
+    status, _, err = call("compose", "young", "hat")
+    assert (status, "unknown concept 'hat'; faces has" in err) == (2, True), err
+    status, _, err = call("compose", "young", "hat", "--family", "celebahq")
     assert (status, "is unpublished" in err) == (1, True), err
 
 
