@@ -19,7 +19,7 @@ from ebmctl.model import Model, draw_chain, load
 from ebmctl.zoo import ZooModel, zoo
 
 YES, NO = "yes", "no"
-TOLD_APART = 4.0
+TOLD_APART, BY_HEAD = 4.0, 32.0
 
 
 @dataclass(frozen=True)
@@ -113,11 +113,14 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
 
 
 def own_strength(model: Model) -> float:
-    """What a concept's part is weighed with by default: `TOLD_APART` where labels were told apart in training, else 1.
+    """What a concept's part is weighed with by default.
 
+    `TOLD_APART` where labels were told apart in training, `BY_HEAD` where by an energy of their own, else 1;
     docs/compose.md has the measurements.
     """
-    return TOLD_APART if getattr(model.recipe.objective.options, "label_weight", 0) else 1.0
+    if not getattr(model.recipe.objective.options, "label_weight", 0):
+        return 1.0
+    return TOLD_APART if model.network.label_part() is None else BY_HEAD
 
 
 def own_temperature(model: Model) -> float:

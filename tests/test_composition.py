@@ -205,7 +205,8 @@ def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
     assert lines[1].index("$") == lines[2].index("^")
 
 
-def test_without_a_strength_it_is_what_training_says(own, x) -> None:
+def test_without_a_strength_it_is_what_training_says(own, heads, x) -> None:
+    assert compose("glad", heads, Algebra()).strength == 32
     assert compose("glad", own, Algebra()).strength == 4  # the faces recipe has a label_weight
     assert compose("glad", own, Algebra()).or_temperature == 1 / 16  # and its label_temperature
     assert compose("glad", own, PLAIN).strength == compose("glad", own, PLAIN).or_temperature == 1
