@@ -38,7 +38,7 @@ def test_what_they_compose_is_found_again(family: str, text: str, least: float) 
     names = [concept.name for concept in concepts(expression)]
     composed = Composition(expression, vocabulary(family, {}, names), Algebra())
     check = prepare(composed)
-    *_, samples = composed.chains(24, 1)
+    *_, samples = composed.chains(16, 1)
     found = check(samples)
     assert found["joint"]["value"] >= least
     assert found["diversity"] > 0.8
