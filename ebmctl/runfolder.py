@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl import __version__, settings
+from ebmctl import __version__, registry, settings
 from ebmctl.card import model_card
-from ebmctl.checkpoint import ModelConfig, load_checkpoint, save_checkpoint, save_model
+from ebmctl.checkpoint import ModelConfig, load_checkpoint, read_json, save_checkpoint, save_model
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate
 from ebmctl.fit import Trainer
@@ -94,10 +94,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> tuple[RunFolder, Recipe]:
-        """An existing run and its recipe."""
+        """An existing run and its recipe; raises EbmctlError where a plugin is missing that it was trained with."""
         if not (path / "config.toml").is_file():
             raise EbmctlError(f"{path} is not a run folder: it has no config.toml")
-        return cls(path), from_mapping(settings.read_toml(path / "config.toml"))
+        folder = cls(path)
+        if (folder.model / "config.json").is_file():  # it names packages, the recipe only what they registered
+            with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+                registry.check_needed(read_json(folder.model / "config.json").get("plugins", []))
+        return folder, from_mapping(settings.read_toml(path / "config.toml"))
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""

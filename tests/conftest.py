@@ -45,6 +45,14 @@ def here(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def model(tmp_path) -> Path:
+    """A tiny model folder."""
+    from tests.hub_models import saved
+
+    return saved(tmp_path / "model", 0)
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
     """A Hub on loopback, a token that writes to it as ada, and an empty cache."""
     with running_hub() as started:

@@ -215,6 +215,17 @@ def test_a_factory_that_raises_fails_its_command_in_one_line(here, site, only):
     assert call("train", "noise", "--recipe", "tiny.toml")[0] == 0
 
 
+def test_a_run_that_lacks_its_plugin_names_the_package(here, site, only):
+    write(site, "ebmctl-good", GOOD.format(name="good"))
+    only("good")
+    begin = ("train", "noise", "--recipe", "tiny.toml", "--out", "run", "--set", 'sampler={name="good"}')
+    assert call(*begin)[0] == 0
+    only()
+    status, _, err = call("train", "noise", "--resume", "run")
+    assert status == 1
+    assert "was trained with the sampler 'good' of ebmctl-good 1.2" in err
+
+
 def test_choosing(site, only, monkeypatch, caplog):
     for name in ("one", "two"):
         write(site, f"ebmctl-{name}", GOOD.format(name=name))

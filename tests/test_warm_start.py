@@ -13,6 +13,7 @@ from ebmctl.data.faces import make
 from ebmctl.errors import UsageError
 from ebmctl.fit import Trainer
 from ebmctl.recipe import resolve
+from tests.test_cli import call
 
 SMALL = [
     "network.name=residual",
@@ -96,3 +97,11 @@ def test_frozen_weights_stay_and_what_labels_add_is_trained() -> None:
         made("run.init=base", "run.freeze_init=true")
     with pytest.raises(UsageError, match="freeze_init needs init"):
         made("data.label=smiling", "run.freeze_init=true")
+
+
+def test_what_changes_from_the_start_is_said(here: Path) -> None:
+    assert call("train", "noise", "--recipe", "tiny.toml", "--out", "first")[0] == 0
+    begin = ("train", "noise", "--recipe", "tiny.toml", "--init", "first")
+    assert "starting from first\n" in call(*begin, "--out", "same")[2]
+    other = call(*begin, "--out", "other", "--set", "network.norm=instance")
+    assert "starting from first, with norm = instance, not auto\n" in other[2]

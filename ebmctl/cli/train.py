@@ -167,8 +167,11 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
         console.say(f"going on with {path} from step {trainer.step}")
         return folder
     if reference := trainer.recipe.run.init:
-        _, trained = load_model(find_model(reference))
+        config, trained = load_model(find_model(reference))
         trainer.start_from(trained.state_dict())
+        there, here = (recipe.to_mapping()["network"] for recipe in (config.recipe, trainer.recipe))
+        changes = [f"{key} = {here[key]}, not {there[key]}" for key in here if here[key] != there.get(key)]
+        console.say(f"starting from {reference}" + (f", with {', '.join(changes)}" if changes else ""))
     if not trainer.accelerator.is_main_process:
         return RunFolder(path)
     console.say(check_disk(trainer, path))
