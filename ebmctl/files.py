@@ -45,6 +45,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             for item in temporary.iterdir():
+                if item.is_file():  # safetensors makes private files
+                    item.chmod(0o666 & ~_umask())
                 sync(item)
             sync(temporary)
             temporary.chmod(0o777 & ~_umask())

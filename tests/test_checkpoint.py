@@ -23,6 +23,12 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
+def test_a_model_can_be_read_by_whom_the_umask_lets(tmp_path, folder):
+    (tmp_path / "other").touch()
+    modes = {item.stat().st_mode for item in folder.iterdir()}
+    assert modes == {(tmp_path / "other").stat().st_mode}
+
+
 def test_missing_and_wrong_models(tmp_path, folder):
     with pytest.raises(EbmctlError, match="there is no model"):
         ebmctl.load(tmp_path / "nothing")
