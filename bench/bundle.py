@@ -1,7 +1,7 @@
 """Bundle a run's model with the package: copies its folder, and prints its entry for zoo.toml.
 
 python -m bench.bundle runs/00000-digits residual.digits --alias digits [--family faces --concept smiling]
-                       [--recipe NAME] [--set flow.time=1.15]...
+                       [--recipe NAME] [--set flow.time=1.15]... [--base objects]
 python -m bench.bundle FOLDER classifier.digits
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from ebmctl import recipe as recipes
 from ebmctl import settings, zoo
 from ebmctl.card import model_card
-from ebmctl.checkpoint import load_model, read_json, save_model
+from ebmctl.checkpoint import load_model, read_json, save_model, unconditional_names
 from ebmctl.classifier import load_classifier
 from ebmctl.files import atomic_folder, sha256
 from ebmctl.zoo import find_model
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--concept")
     parser.add_argument("--recipe", help="its name, where it is not the dataset's")
     parser.add_argument("--set", action="append", default=[], help="a key of how it is sampled, KEY=VALUE")
+    parser.add_argument("--base", help="a newer model of what the labels' head was added to")
     options = parser.parse_args()
     source = find_model(options.model)
     if (size := sum((source / name).stat().st_size for name in FILES)) > LIMIT:
@@ -42,12 +43,13 @@ def main() -> None:
     with atomic_folder(zoo.PACKAGE / "models" / folder) as temporary:
         for name in FILES:
             shutil.copyfile(source / name, temporary / name)
-        if options.set:
-            change_recipe(temporary, options.set)
+        if options.set or options.base:
+            change(temporary, options.set, options.base)
+        checksum = sha256(temporary / "model.safetensors")
     entry = {
         "kind": kind,
         "bundled": folder,
-        "sha256": sha256(source / "model.safetensors"),
+        "sha256": checksum,
         "dataset": dataset,
         "shape": shape,
         "recipe": options.recipe or dataset,
@@ -57,14 +59,28 @@ def main() -> None:
     print(f'[models."{options.name}"]\n{settings.dump_toml(entry)}')
 
 
-def change_recipe(folder: Path, assignments: list[str]) -> None:
-    """Change keys of a model's recipe, which is all but for its weights, in a folder."""
+def change(folder: Path, assignments: list[str], base: str | None) -> None:
+    """Change keys of a model's recipe in a folder, and the weights of what its head was added to.
+
+    The head's training has not seen those weights (`objective.matching_weight` 0), so it fits any.
+    """
     config, network = load_model(folder)
     values = config.recipe.to_mapping()
     for text in assignments:
         recipes.merge(values, *settings.parse_assignment(text))
     changed = replace(config, recipe=recipes.from_mapping(values))
-    save_model(folder, changed, network.state_dict(), model_card(changed))
+    weights = network.state_dict()
+    if base:
+        newer = load_model(find_model(base))[1].state_dict()
+        names = unconditional_names(config.recipe.network, config.shape[0])
+        if (
+            newer.keys() != names
+            or not config.recipe.run.freeze_init
+            or config.recipe.objective.options.matching_weight
+        ):
+            raise SystemExit(f"{folder.name} is not a head alone, or {base} is no model of its start's kind")
+        weights |= newer
+    save_model(folder, changed, weights, model_card(changed))
 
 
 def describe(source: Path, energy: str) -> tuple[str, str, list[int]]:
