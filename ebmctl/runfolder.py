@@ -98,9 +98,11 @@ class RunFolder:
         if not (path / "config.toml").is_file():
             raise EbmctlError(f"{path} is not a run folder: it has no config.toml")
         folder = cls(path)
-        if (folder.model / "config.json").is_file():  # it names packages, the recipe only what they registered
-            with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-                registry.check_needed(read_json(folder.model / "config.json").get("plugins", []))
+        listed = []  # of packages: the recipe names only what they registered
+        with contextlib.suppress(EbmctlError):  # a run goes on without its model, or with a broken one
+            listed = read_json(folder.model / "config.json").get("plugins", [])
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            registry.check_needed(listed)
         return folder, from_mapping(settings.read_toml(path / "config.toml"))
 
     def log(self, line: str) -> None:

@@ -105,3 +105,9 @@ def test_what_changes_from_the_start_is_said(here: Path) -> None:
     assert "starting from first\n" in call(*begin, "--out", "same")[2]
     other = call(*begin, "--out", "other", "--set", "network.norm=instance")
     assert "starting from first, with norm = instance, not auto\n" in other[2]
+
+
+def test_a_run_goes_on_where_its_model_is_broken(here: Path) -> None:
+    assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run", "--steps", "2")[0] == 0
+    (here / "run/model/config.json").write_text("{")
+    assert call("train", "noise", "--resume", "run", "--steps", "4")[0] == 0

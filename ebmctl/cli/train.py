@@ -171,7 +171,8 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
         trainer.start_from(trained.state_dict())
         there, here = (recipe.to_mapping()["network"] for recipe in (config.recipe, trainer.recipe))
         changes = [f"{key} = {here[key]}, not {there[key]}" for key in here if here[key] != there.get(key)]
-        console.say(f"starting from {reference}" + (f", with {', '.join(changes)}" if changes else ""))
+        if trainer.accelerator.is_main_process:
+            console.say(f"starting from {reference}" + (f", with {', '.join(changes)}" if changes else ""))
     if not trainer.accelerator.is_main_process:
         return RunFolder(path)
     console.say(check_disk(trainer, path))
