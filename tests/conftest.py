@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,3 +64,34 @@ def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
         monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
         monkeypatch.setattr("huggingface_hub.file_download.time", impatient)
         yield started
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A folder of installed packages; all plugins that are found are loaded."""
+    from tests.plugin_site import forget
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delenv("EBMCTL_PLUGINS")
+    monkeypatch.delenv("EBMCTL_STRICT_PLUGINS", raising=False)
+    before = set(sys.modules)
+    forget()
+    yield folder
+    forget()
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def only(monkeypatch) -> Callable[..., None]:
+    """Names the plugins to load, so that others that are installed where the tests run do not matter."""
+    from tests.plugin_site import forget
+
+    def choose(*names: str) -> None:
+        monkeypatch.setenv("EBMCTL_PLUGINS", ",".join(names))
+        forget()
+
+    return choose
