@@ -28,6 +28,12 @@ os.environ |= {
 torch.set_num_threads(1)  # tests run in parallel
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Weights that a test makes are the same whatever ran before it in its process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)

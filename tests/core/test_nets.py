@@ -137,7 +137,8 @@ def test_compiled_copy_follows_the_parameters(generator):
     for _ in range(2):
         compiled = freeze(network)
         expected = energy_gradient(Conditioned(network, None), x)
-        assert torch.allclose(energy_gradient(Conditioned(compiled, None), x), expected, atol=1e-5)
+        error = energy_gradient(Conditioned(compiled, None), x) - expected
+        assert error.abs().max() <= 1e-5 * expected.abs().max()  # eager is 1e-6 to 5e-6 from float64 itself
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.1)
