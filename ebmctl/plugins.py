@@ -79,7 +79,7 @@ class Entry:
             raise
         except ValueError as error:
             raise UsageError(str(error)) from error
-        except Exception as error:
+        except Exception as error:  # a plugin's code may raise anything
             if self.package == OWN:
                 raise
             raise EbmctlError(f"{self} failed: {in_a_line(error)}") from error
@@ -90,7 +90,7 @@ class Entry:
         module, _, name = target.partition(":")
         try:
             return getattr(importlib.import_module(module), name)
-        except Exception as error:
+        except Exception as error:  # importing runs a plugin's code
             if self.package == OWN:
                 raise
             raise EbmctlError(f"{self} can't be loaded: {in_a_line(error)}") from error

@@ -101,7 +101,7 @@ class RunFolder:
         listed = []  # of packages: the recipe names only what they registered
         with contextlib.suppress(EbmctlError):  # a run goes on without its model, or with a broken one
             listed = read_json(folder.model / "config.json").get("plugins", [])
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # what another program wrote into it
             registry.check_needed(listed)
         return folder, from_mapping(settings.read_toml(path / "config.toml"))
 

@@ -91,9 +91,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer("GET")
 
-    do_HEAD = lambda self: self.answer("HEAD")  # noqa: E731, N815
-    do_POST = lambda self: self.answer("POST")  # noqa: E731, N815
-    do_PUT = lambda self: self.answer("PUT")  # noqa: E731, N815
+    do_HEAD = lambda self: self.answer("HEAD")  # noqa: E731, N815  # the names that http.server calls
+    do_POST = lambda self: self.answer("POST")  # noqa: E731, N815  # the same
+    do_PUT = lambda self: self.answer("PUT")  # noqa: E731, N815  # the same
 
     def answer(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(401, {"error": "bad"}, {"X-Error-Message": "Invalid credentials in Authorization header"})
                 return
             user, writes = TOKENS[token]
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # clients of faults hang up
             self.route(method, path, body, user, writes, fault)
 
     def route(self, method: str, path: str, body: bytes, user: str | None, writes: bool, fault: Fault | None) -> None:

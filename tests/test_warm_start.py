@@ -109,5 +109,6 @@ def test_what_changes_from_the_start_is_said(here: Path) -> None:
 
 def test_a_run_goes_on_where_its_model_is_broken(here: Path) -> None:
     assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run", "--steps", "2")[0] == 0
-    (here / "run/model/config.json").write_text("{")
-    assert call("train", "noise", "--resume", "run", "--steps", "4")[0] == 0
+    for steps, text in enumerate(("{", "[]", '{"plugins": 3}', '{"plugins": [3]}', '{"plugins": [{}]}'), 3):
+        (here / "run/model/config.json").write_text(text)
+        assert call("train", "noise", "--resume", "run", "--steps", str(steps))[0] == 0

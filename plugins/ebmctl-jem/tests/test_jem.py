@@ -126,7 +126,7 @@ def run(*arguments: str) -> str:
 
 def test_in_the_program(tmp_path, monkeypatch):
     """Training, samples with and without a label, outliers by the same command, accuracy and calibration."""
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn, of the ood and digits extras, is not installed")
     monkeypatch.chdir(tmp_path)
     small = ["--set", "network.width=4", "--set", "objective.steps=2", "--set", "optimizer.batch_size=16"]
     run("train", "digits", "--recipe", "jem-digits", *small, "--steps", "5", "--out", "run")
@@ -144,7 +144,7 @@ def test_in_the_program(tmp_path, monkeypatch):
 
 
 def test_evaluation(tmp_path, monkeypatch):
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason="scikit-learn, of the ood and digits extras, is not installed")
     from ebmctl_jem.__main__ import main
 
     monkeypatch.chdir(tmp_path)
