@@ -81,7 +81,7 @@ def checksums(steps: int) -> Iterator[tuple[str, str]]:
 def run(folder: Path, words: list[str]) -> Any:
     print(" ".join(["ebmctl", *words]), file=sys.stderr, flush=True)
     root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": root, "EBMCTL_PLUGINS": ""}
+    environment = {**os.environ, "PYTHONPATH": root, "EBMCTL_PLUGINS": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ebmctl", *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
