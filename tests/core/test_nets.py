@@ -9,7 +9,6 @@ from ebmctl.core.config import DenoisingConfig, ResidualConfig
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gradient, frozen
 from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
-from ebmctl.core.nets.conv import conv3x3
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
 from ebmctl.core.nets.swish import Swish
@@ -60,20 +59,6 @@ def test_the_papers_networks():
     assert [a.value.in_channels for a in attention] == [512]
     groups = {m.num_channels: m.num_groups for m in celeba.modules() if isinstance(m, nn.GroupNorm)}
     assert groups == {64: 64, 128: 128, 256: 32, 512: 32}
-
-
-def test_convolution_against_pytorch_up_to_the_second_derivative(generator):
-    x = torch.rand(2, 3, 6, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(4, 3, 3, 3, generator=generator, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(4, generator=generator, dtype=torch.float64, requires_grad=True)
-    found = []
-    for convolve in (conv3x3, lambda x, w, b: F.conv2d(x, w, b, padding=1)):
-        out = convolve(x, weight, bias)
-        first = torch.autograd.grad(out.sin().sum(), [x, weight, bias], retain_graph=True)
-        (step,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
-        second = torch.autograd.grad(step.square().sum(), [x, weight, bias])
-        found.append([out, *first, step, *second])
-    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(*found, strict=True))
 
 
 def test_swish_against_pytorch_up_to_the_second_derivative(generator):

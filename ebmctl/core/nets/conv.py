@@ -14,27 +14,59 @@ class _Convolution(torch.autograd.Function):
 
     PyTorch's own second derivative takes the gradient to the weight by a convolution with a kernel as large as the
     image. Here the first derivative is itself a convolution, so that the second one is an ordinary backward pass.
-    Under `create_graph` only the gradient to the input is given: that is all that a Langevin step asks for.
+    The gradients to weight and bias are those of `_Parameters`, whose output stands for them here: it has the output's
+    shape and no memory, and the output's gradient is passed on to it as it is.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, _stand_in: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor]:
         x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return F.conv2d(gradient, weight.flip(2, 3).transpose(0, 1), padding=1), None, None
-        shape = ([weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
-        parts = torch.ops.aten.convolution_backward(gradient, x, weight, *shape, list(ctx.needs_input_grad))
-        return parts[0], parts[1], parts[2]
+        to_x = None
+        if ctx.needs_input_grad[0] and torch.is_grad_enabled():  # under create_graph
+            to_x = F.conv2d(gradient, weight.flip(2, 3).transpose(0, 1), padding=1)
+        elif ctx.needs_input_grad[0]:
+            to_x = _convolution_backward(gradient, x, weight, [True, False, False])[0]
+        return to_x, None, None, gradient
+
+
+class _Parameters(torch.autograd.Function):
+    """The part of a convolution's graph that gives the gradients to its weight and bias.
+
+    It is a node of its own, and x is no input of it (it comes in a tuple, which autograd does not look into): so
+    autograd.grad(energy, x), which a Langevin step takes with `create_graph`, does not run it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: tuple[Tensor], weight: Tensor, _bias: Tensor | None) -> Tensor:
+        (x,) = inputs
+        ctx.save_for_backward(x, weight)
+        return x.new_empty(()).expand(len(x), len(weight), *x.shape[2:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        _, to_weight, to_bias = _convolution_backward(gradient, x, weight, [False, *ctx.needs_input_grad[1:]])
+        return None, to_weight, to_bias
+
+
+def _convolution_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, wanted: list[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients to x, weight and bias, those that are wanted; differentiable."""
+    shape = ([weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    parts: tuple[Tensor | None, Tensor | None, Tensor | None]
+    parts = torch.ops.aten.convolution_backward(gradient, x, weight, *shape, wanted)
+    return parts
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve images (B, C, H, W) with a weight (O, C, 3, 3), padding 1 -> (B, O, H, W)."""
     if weight.requires_grad and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
-        out: Tensor = _Convolution.apply(x, weight, bias)
+        out: Tensor = _Convolution.apply(x, weight, bias, _Parameters.apply((x,), weight, bias))
         return out
     return F.conv2d(x, weight, bias, padding=1)
