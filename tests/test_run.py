@@ -257,34 +257,6 @@ def test_bf16_trains_close_to_fp32():
     assert metrics[0] == pytest.approx(metrics[1], abs=0.05)
 
 
-def test_gradient_groups_sum_to_the_step():
-    """The norm that is clipped is that of the sum of both losses' gradients."""
-    values = next(fit(trainer())).values
-    assert values["gradient"] <= values["gradient_cd"] + values["gradient_kl"] + 1e-6
-    assert values["gradient"] >= abs(values["gradient_cd"] - values["gradient_kl"]) - 1e-6
-    off = next(fit(trainer("objective.kl_loss=false"))).values
-    assert off["gradient"] == pytest.approx(off["gradient_cd"])
-
-
-def test_a_step_goes_against_the_gradient_of_every_parameter(monkeypatch):
-    """Adam's first step has the gradient's sign, also where a gradient lies otherwise in memory than its parameter."""
-    made, seen = trainer(), []
-    before = [p.detach().clone() for p in made.parameters]
-    average = made.average
-
-    def spy(gradients):
-        total = average(gradients)
-        seen.extend(part.clone() for part in total)
-        return total
-
-    monkeypatch.setattr(made, "average", spy)
-    next(fit(made))
-    assert any(part.stride() != p.stride() for part, p in zip(seen, made.parameters, strict=True))
-    for part, old, new in zip(seen, before, made.parameters, strict=True):
-        clear = part.abs() > 1e-6
-        assert torch.equal((old - new.detach())[clear].sign(), part[clear].sign())
-
-
 def test_replaced_settings_are_checked():
     with pytest.raises(UsageError, match="steps"):
         recipes.with_steps(recipe(), 0)

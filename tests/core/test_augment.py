@@ -47,7 +47,10 @@ def test_crops_have_torchvisions_distribution(generator):
     low, high = ours[:, :2] - ours[:, 2:] / 2, ours[:, :2] + ours[:, 2:] / 2
     assert low.min() >= -1e-6
     assert high.max() <= 1 + 1e-6
-    assert abs(float(low[:, 0].mean() - (1 - high[:, 0]).mean())) < 0.02  # anywhere inside
+    room = ours[:, 2:].amax(1) < 0.95
+    share = (low / (1 - ours[:, 2:]))[room]  # of the room that is left, on the left side and above
+    assert torch.allclose(share.quantile(at, dim=0), at[:, None].expand(5, 2), atol=0.04)  # anywhere inside
+    assert abs(float(torch.corrcoef(share.T)[0, 1])) < 0.1
 
 
 def fixed_uniform(monkeypatch, factors, turn):
@@ -84,6 +87,36 @@ def test_hue_turns_keep_luma_and_grey_and_compose(images):
     assert torch.allclose(there_and_back, torch.eye(3).expand(3, 3, 3), atol=1e-5)
     red_by_a_third = augment.hue_rotation(torch.tensor([2 * math.pi / 3]), images)[0] @ torch.tensor([1.0, 0, 0])
     assert red_by_a_third.argmax() != 0
+
+
+def test_color_is_left_alone_as_often_as_it_says(images, generator):
+    """Brightness, contrast, saturation and hue all of them, or none."""
+    assert torch.allclose(augment.distort_color(images, 1.0, 0.0, generator), images, atol=1e-4)
+    many = images[:1, :, :4, :4].expand(2000, -1, -1, -1)
+    same = (augment.distort_color(many, 1.0, 0.3, generator) - many).flatten(1).abs().amax(1) < 1e-4
+    assert abs(float(same.float().mean()) - 0.7) < 0.05  # 5 standard deviations
+
+
+def test_color_has_simclrs_strengths(generator):
+    """Strength s draws brightness, contrast and saturation from 1 +- 0.8 s and turns the hue by up to 0.4 s circles.
+
+    All four can be read off an image of two greys and a weak colour of the luma between.
+    """
+    strength, count = 0.5, 4000
+    to_yiq = torch.tensor([augment.LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
+    color = torch.linalg.inv(to_yiq) @ torch.tensor([0.5, 0.03, 0.0])
+    image = torch.stack([torch.full((3,), 0.45), torch.full((3,), 0.55), color], dim=1)[:, None]  # (3, 1, 3)
+    result = augment.distort_color(image.expand(count, 3, 1, 3), strength, 1.0, generator)[:, :, 0]
+    luma, i, q = (to_yiq @ result).unbind(1)  # (B, 3) each
+    brightness = luma[:, :2].mean(1) / 0.5
+    contrast = (luma[:, 1] - luma[:, 0]) / 0.1 / brightness
+    saturation = torch.hypot(i, q)[:, 2] / 0.03 / contrast / brightness
+    turn = torch.atan2(q, i)[:, 2] / (2 * math.pi)
+    at = torch.tensor([0.001, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999])
+    for factor in (brightness, contrast, saturation):
+        assert torch.allclose(factor.quantile(at), 0.6 + 0.8 * at, atol=0.03)
+    assert torch.allclose(turn.quantile(at), -0.2 + 0.4 * at, atol=0.015)
+    assert torch.corrcoef(torch.stack([brightness, contrast, saturation, turn])).sub(torch.eye(4)).abs().max() < 0.1
 
 
 def test_grey_against_torchvision(images, generator):

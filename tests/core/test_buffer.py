@@ -57,6 +57,36 @@ def test_reservoir_is_a_uniform_sample_of_everything_added(generator):
     assert (frequency - 0.25).abs().max() < 0.04  # 5 standard deviations
 
 
+def test_draws_are_uniform_over_what_the_buffer_holds(generator):
+    for policy in ("fifo", "reservoir"):
+        buffer = make(100, policy)
+        buffer.add(torch.tensor([10, 20, 30, 40]).view(-1, 1, 1, 1) / 255, generator)
+        values, counts = quantize(buffer.draw(4000, generator)).unique(return_counts=True)
+        assert values.tolist() == [10, 20, 30, 40]  # no image of the part that is still empty
+        assert (counts / 4000 - 0.25).abs().max() < 0.04  # 5 standard deviations
+
+
+@pytest.mark.parametrize("capacity", [1, 2])
+def test_an_image_enters_a_full_reservoir_with_probability_capacity_by_arrivals(capacity, generator):
+    entered, tries = 0, 2000
+    for _ in range(tries):
+        buffer = make(capacity, "reservoir")
+        buffer.add(torch.zeros(capacity, 1, 1, 1), generator)
+        buffer.add(torch.ones(1, 1, 1, 1), generator)
+        entered += bool(buffer.images.any())
+    assert abs(entered / tries - capacity / (capacity + 1)) < 0.05
+
+
+def test_a_resumed_reservoir_knows_how_many_images_it_has_seen(generator):
+    """It goes on as if it had not been stopped: with what it holds alone, new images would come in too often."""
+    buffers = [make(3, "reservoir"), make(3, "reservoir")]
+    buffers[0].add(torch.zeros(3000, 1, 1, 1), generator)
+    buffers[1].load_state_dict({name: part.clone() for name, part in buffers[0].state_dict().items()})
+    for buffer in buffers:
+        buffer.add(torch.linspace(0, 1, 30).view(-1, 1, 1, 1), torch.Generator().manual_seed(5))
+    assert torch.equal(buffers[0].images, buffers[1].images)
+
+
 def test_last_of_each():
     slot = torch.tensor([3, 0, 3, 9, 0, 1])
     assert last_of_each(slot, 4).tolist() == [2, 4, 5]

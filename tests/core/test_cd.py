@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from ebmctl.core import cd
 from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import ICDConfig, LangevinConfig, ResidualConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin
+from ebmctl.core.nets.blocks import SelfAttention
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
 
@@ -26,9 +29,9 @@ def gradients(terms, network, group=None):
     return total
 
 
-def objective(config, seed=0, shape=SHAPE, step_size=0.2, clamp=False, fill=0):
-    sampler = Langevin(LangevinConfig(step_size, 0.01, clamp), torch.Generator().manual_seed(seed))
-    made = cd.ImprovedCD(config, shape, sampler, lambda x: x)
+def objective(config, seed=0, shape=SHAPE, step_size=0.2, noise=0.01, clamp=False, fill=0, transition=lambda x: x):
+    sampler = Langevin(LangevinConfig(step_size, noise, clamp), torch.Generator().manual_seed(seed))
+    made = cd.ImprovedCD(config, shape, sampler, transition)
     if fill:
         made.buffer.add(torch.rand(fill, *shape, generator=torch.Generator().manual_seed(9)), sampler.generator)
     return made
@@ -73,40 +76,31 @@ def test_kl_gradient_on_a_quadratic_energy():
 
 
 @pytest.mark.parametrize("steps", ["last", "all"])
-def test_kl_gradient_against_finite_differences_through_the_sampler(steps):
-    """The parameters of the energy that judges the samples are held fixed; those that move the samples are not."""
-    torch.manual_seed(1)
-    shape = (1, 8, 8)
+def test_kl_gradient_of_the_objective_against_finite_differences(steps):
+    """With the judging energy given, and fixed: the parameters act by where they move the samples."""
     network = ResidualEnergy(ResidualConfig(4, (0, 0), (1, 2), attention=1, scales=2), 1).double()
-    config = replace(CONFIG, kl_entropy=0.3, kl_steps=steps, entropy_after=1, entropy_neighbors=10)
-    fixed = frozen(network)
-    past = torch.rand(10, *shape, dtype=torch.float64)
-    start = torch.rand(4, *shape, dtype=torch.float64)
+    (attention,) = (module for module in network.modules() if isinstance(module, SelfAttention))
+    nn.init.constant_(attention.gamma, 0.5)
+    fixed, parameters = frozen(network), list(network.parameters())
+    shape = (1, 8, 8)
+    config = replace(CONFIG, kl_entropy=0.3, kl_steps=steps, entropy_after=1, entropy_neighbors=10, kl_chunk=3)
+    data = torch.rand(4, *shape, dtype=torch.float64)
 
-    def loss(create_graph: bool) -> torch.Tensor:
-        sampler = Langevin(LangevinConfig(2.0, 0.01), torch.Generator().manual_seed(3))
-        x = start
-        energy = Conditioned(network, None)
-        for step in range(3):
-            last = step == 2
-            x = sampler.step(
-                energy if last or steps == "all" else Conditioned(fixed, None),
-                x,
-                create_graph=create_graph and (last or steps == "all"),
-            )
-        return cd.kl_loss(Conditioned(fixed, None), x, past, 1.0, config).loss
+    def kl_terms():
+        """The same chains from the same buffer each time; the buffer's images are float32, the network is not."""
+        made = objective(config, seed=3, shape=shape, step_size=2.0, clamp=True, fill=64, transition=Tensor.double)
+        return [term for term in made.losses(network, data, None, lambda _: fixed) if term.group == "kl"]
 
-    exact = torch.autograd.grad(loss(True), list(network.parameters()), allow_unused=True)
+    exact = gradients(kl_terms(), network)
     checked = 0
-    for parameter, gradient in zip(network.parameters(), exact, strict=True):
-        if gradient is None:
-            continue
+    for parameter, gradient in zip(parameters, exact, strict=True):
         direction = torch.randn(parameter.shape, dtype=torch.float64)
-        with torch.no_grad():
-            values = []
-            for sign in (1, -1):
+        values = []
+        for sign in (1, -1):
+            with torch.no_grad():
                 parameter.add_(sign * 1e-5 * direction)
-                values.append(float(loss(False)))
+            values.append(sum(float(term.loss.detach()) for term in kl_terms()))
+            with torch.no_grad():
                 parameter.sub_(sign * 1e-5 * direction)
         numeric = (values[0] - values[1]) / 2e-5
         assert float((gradient * direction).sum()) == pytest.approx(numeric, rel=1e-4, abs=1e-9)
@@ -140,31 +134,19 @@ def test_chunks_of_the_kl_loss_give_the_same_gradient(chunk):
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))
 
 
-def test_algorithm_1_end_to_end_against_a_plain_transcription():
-    """The same chain, written out for a quadratic energy without the project's sampler, buffer or losses."""
-    network = Quadratic(1.5, torch.full(SHAPE, 0.3))
-    data = torch.rand(8, *SHAPE)
-    made = objective(replace(CONFIG, start="noise"))
-    by_k, by_m = gradients(made.losses(network, data, None), network)
-
-    draw = torch.Generator().manual_seed(0)
-    x = torch.rand(8, *SHAPE, generator=draw)
-    k, m = torch.tensor(1.5, requires_grad=True), torch.full(SHAPE, 0.3, requires_grad=True)
-    for step in range(3):
-        y = (x + 0.01 * torch.randn(x.shape, generator=draw)).detach()
-        x = y - 0.2 * k * (y - m)
-        if step < 2:
-            x = x.detach()
-
-    def mean_energy(x, k, m):
-        return (k / 2 * (x - m).flatten(1).square().sum(1)).mean() / 2
-
-    total = mean_energy(data, k, m) - mean_energy(x.detach(), k, m) + mean_energy(x, k.detach(), m.detach())
-    expected = torch.autograd.grad(total, [k, m])
-    assert torch.allclose(by_k, expected[0], rtol=1e-4)
-    assert torch.allclose(by_m, expected[1], rtol=1e-4, atol=1e-7)
-    quantized = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    assert torch.equal(made.buffer.images[:8], quantized)
+def test_the_kl_loss_is_the_weighted_sum_of_its_parts():
+    """On an image that the augmentation moves by 1/100 for each image of the batch, so that chains (8) and past
+    samples (50) lie apart: the energy is k/2 d 0.08^2, half of it a scale, and the distance sqrt(d) (0.50 - 0.08).
+    """
+    network, data = Quadratic(1.5, torch.zeros(SHAPE)), torch.rand(8, *SHAPE)
+    config = replace(CONFIG, kl_energy=0.7, kl_entropy=0.4, entropy_after=1, entropy_neighbors=50, noise_probability=0)
+    made = objective(config, step_size=0.0, noise=0.0, transition=lambda x: x + len(x) / 100)
+    made.buffer.add(torch.zeros(64, *SHAPE), made.sampler.generator)
+    (term,) = (term for term in made.losses(network, data, None) if term.group == "kl")
+    energy, entropy = 0.7 * 1.5 / 2 * 4 * 0.08**2 / 2, -0.4 * math.log(2 * 0.42)
+    assert float(term.logs["loss_kl"]) == pytest.approx(energy, rel=1e-5)
+    assert float(term.logs["loss_entropy"]) == pytest.approx(entropy, rel=1e-5)
+    assert float(term.loss.detach()) == pytest.approx(energy + entropy, rel=1e-5)
 
 
 def test_switches():
@@ -233,17 +215,6 @@ def test_a_sampler_without_gradient_and_the_kl_loss_is_an_error(generator):
     with pytest.raises(ValueError, match="not differentiable"):
         cd.ImprovedCD(CONFIG, SHAPE, sampler, lambda x: x)
     assert cd.ImprovedCD(replace(CONFIG, kl_loss=False), SHAPE, sampler, lambda x: x)
-
-
-def test_chain_starts(generator):
-    config = replace(CONFIG, noise_probability=0.25)
-    buffer = ReplayBuffer(16, SHAPE, "fifo", torch.device("cpu"))
-    like = torch.zeros(4000, *SHAPE)
-    assert cd.chain_starts(like, buffer, generator, config).std() > 0.25  # an empty buffer: all noise
-    buffer.add(torch.full((16, *SHAPE), 1.0), generator)
-    fresh = (cd.chain_starts(like, buffer, generator, config) != 1).flatten(1).any(1).float().mean()
-    assert abs(float(fresh) - 0.25) < 0.03
-    assert (cd.chain_starts(like, buffer, generator, replace(config, start="noise")) != 1).float().mean() > 0.99
 
 
 def test_labels_reach_every_part_of_the_loss():

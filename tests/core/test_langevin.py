@@ -56,6 +56,14 @@ def test_clamps_and_is_seeded():
     assert unclamped[0].max() > 1.0
 
 
+def test_a_step_is_clamped_to_images_on_both_sides(generator):
+    """With k = 1 and a step of 1, without noise, a step ends at m."""
+    m = torch.tensor([-5.0, 0.25, 0.75, 5.0]).view(1, 2, 2)
+    x = kernel(generator, 1.0, 0.0, clamp=True).step(Quadratic(1.0, m), torch.rand(3, 1, 2, 2))
+    assert torch.allclose(x, m.clamp(0, 1).expand(3, 1, 2, 2), atol=1e-6)
+    assert (x.min(), x.max()) == (0, 1)
+
+
 def test_gradient_reaches_the_parameters_only_when_asked(generator):
     energy = Quadratic(1.0, torch.zeros(1, 2, 2))
     x = torch.rand(4, 1, 2, 2)
