@@ -53,6 +53,20 @@ def test_crops_have_torchvisions_distribution(generator):
     assert abs(float(torch.corrcoef(share.T)[0, 1])) < 0.1
 
 
+def test_where_no_draw_fits_a_crop_is_the_whole_image(generator):
+    """Area a fits where the ratio is within [a, 1/a]: with probability -ln a / ln(4/3), on average 0.0174 here."""
+    crops = augment.draw_crops(torch.zeros(4000, 1, 2, 2), 0.99, generator)
+    whole = (crops == torch.tensor([0.5, 0.5, 1.0, 1.0])).all(1)
+    assert abs(float(whole.float().mean()) - (1 - 0.01745) ** 10) < 0.03  # 5 standard deviations
+    assert crops[~whole, 2:].prod(1).min() >= 0.99 - 1e-6
+
+
+def test_crops_bring_no_border_in(generator):
+    """Crops that touch the image's edge repeat it: an image of one colour stays as it is."""
+    x = torch.full((200, 1, 8, 8), 0.9)
+    assert torch.allclose(augment.crop_and_flip(x, 0.08, 0.5, generator), x, atol=1e-5)
+
+
 def fixed_uniform(monkeypatch, factors, turn):
     """Make the colour distortion draw these factors (brightness, contrast, saturation) and this hue turn."""
     draws = iter([torch.tensor(factors).view(3, 1, 1, 1), torch.tensor([turn])])
@@ -158,6 +172,21 @@ def test_one_channel_has_brightness_and_contrast(generator, monkeypatch):
     ours = augment.distort_color(x, 1.0, 1.0, generator)
     expected = TF.adjust_contrast(TF.adjust_brightness(x, 0.8), 0.7)
     assert torch.allclose(ours, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("part", "never", "always"),
+    [
+        ({"flip": 1.0}, {"flip": 0.0}, lambda x: x.flip(3)),
+        ({"color": 1.0, "color_probability": 0.0}, {"color": 0.0}, lambda x: x),
+        ({"grey": 1.0}, {"grey": 0.0}, lambda x: TF.rgb_to_grayscale(x, 3)),
+    ],
+)
+def test_each_probability_is_the_setting_of_its_name(images, generator, part, never, always):
+    off = {"crop": 1.0, "flip": 0.0, "color": 0.0, "grey": 0.0}
+    changed = augment.augment(images, AugmentConfig(**{**off, **part}), generator)
+    assert torch.allclose(changed, always(images), atol=2e-3)
+    assert torch.equal(augment.augment(images, AugmentConfig(**{**off, **never}), generator), images)
 
 
 def test_switched_off(images, generator):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from ebmctl.core.config import DenoisingConfig, ResidualConfig
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gradient, frozen
-from ebmctl.core.nets.blocks import SelfAttention, WeightStandardizedConv2d
+from ebmctl.core.nets.blocks import ResidualBlock, SelfAttention, WeightStandardizedConv2d
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
 from ebmctl.core.nets.swish import Swish
@@ -94,6 +94,19 @@ def test_attention_against_a_loop(generator):
             weights = torch.softmax(torch.stack([q[:, i] @ k[:, j] for j in range(9)]), 0)
             expected = flat[:, i] + 0.7 * (v * weights).sum(1)
             assert torch.allclose(out.flatten(1)[:, i], expected, atol=1e-5)
+
+
+def test_a_residual_block_is_its_formula(generator):
+    """x + swish(gain2 * norm2(conv2(h)) + bias2), h the same of x with 1 for 2; gains come before biases."""
+    block = ResidualBlock(4, "instance", labels=2, spectral=False)
+    x, label = torch.rand(2, 4, 6, 6, generator=generator), torch.eye(2)
+    h = x
+    for conv, norm, linear in ((block.conv1, block.norm1, block.label1), (block.conv2, block.norm2, block.label2)):
+        h = F.conv2d(h, conv.effective_weight(), conv.bias, padding=1)
+        h = F.instance_norm(h, weight=norm.weight, bias=norm.bias)
+        both = linear(label)[:, :, None, None]
+        h = F.silu(both[:, :4] * h + both[:, 4:])
+    assert torch.allclose(block(x, label), x + h, atol=1e-5)
 
 
 def test_labels_scale_and_shift(generator):
