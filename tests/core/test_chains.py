@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from ebmctl.core import cd
@@ -41,7 +42,6 @@ def test_chains_start_at_augmented_images():
 
 
 def test_chains_follow_the_energy_of_their_label():
-    torch.manual_seed(0)
     network = ResidualEnergy(ResidualConfig(4, (0,), (1,), attention=0, scales=1), 1, labels=3)
     data, label = torch.rand(6, 1, 8, 8), torch.eye(3).repeat(2, 1)
     config = replace(CONFIG, kl_loss=False)  # with samples the same, the loss would tell the labels apart
@@ -52,3 +52,17 @@ def test_chains_follow_the_energy_of_their_label():
         newest.append(made.preview(6))
     same = (newest[0] == newest[1]).flatten(1).all(1)
     assert same.tolist() == (label == label.flip(0)).all(1).tolist()
+
+
+def test_each_chunk_of_a_batch_has_the_labels_of_its_rows():
+    """Without noise, chunks are only a matter of memory: the KL loss and the samples are those of one chunk."""
+    network = ResidualEnergy(ResidualConfig(4, (0,), (1,), attention=0, scales=1), 1, labels=3)
+    data, label = torch.rand(6, 1, 8, 8), torch.eye(3).repeat(2, 1)
+    losses, samples = [], []
+    for chunk in (6, 2):
+        config = replace(CONFIG, kl_chunk=chunk, kl_samples=4, kl_entropy=0.3, entropy_after=1)
+        made = objective(config, shape=(1, 8, 8), step_size=20.0, noise=0.0, fill=32)
+        losses.append(sum(float(t.loss.detach()) for t in made.losses(network, data, label) if t.group == "kl"))
+        samples.append(made.preview(6))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert (samples[0] - samples[1]).abs().max() < 1.5 / 255
