@@ -9,6 +9,7 @@ import torch
 
 from ebmctl.errors import DivergedError, UsageError
 from ebmctl.fit import fit
+from ebmctl.gradients import check_bound
 from ebmctl.guard import Guard, nearest_distance, spread
 from ebmctl.run import Finished, RolledBack, train
 from ebmctl.runfolder import RunFolder
@@ -116,6 +117,41 @@ def test_what_the_guard_sees(generator):
     assert Guard(GuardConfig(spread=0.0, difference=0.0), []).problem({"energy_difference": 1e9}, pairs[:2]) is None
     past = [{"energy_difference": 9.0}, {"event": "rollback"}]
     assert Guard(GuardConfig(), past).problem({"energy_difference": 2.0}, None)
+
+
+def test_the_difference_is_averaged_over_the_window_and_may_run_away_either_way():
+    for sign in (1, -1):
+        guard = Guard(GuardConfig(window=3, difference=1.0), [])
+        told = [guard.problem({"energy_difference": sign * value}, None) for value in (0.9, 0.9, 1.5, 0.3, 0.3, 2.5)]
+        means = (0.9, 0.9, 1.1, 0.9, 0.7, 3.1 / 3)  # of the last three at most
+        assert [text is not None for text in told] == [mean > 1 for mean in means]
+        assert f"({sign * 1.1:+.3g} on average of 3 steps)" in told[2]
+
+
+def test_after_a_roll_back_the_guard_forgets_what_led_to_it(tmp_path, monkeypatch):
+    """Else the differences of the steps that are taken back would take the run back again at once."""
+    monkeypatch.setattr("ebmctl.guard.spread", lambda _: 1.0)
+    made = trainer("guard.difference=10.0", "guard.window=6", "guard.tries=1")
+    inner, calls = made.train_step, [0]
+
+    def step(batch):
+        calls[0] += 1
+        metrics = inner(batch)
+        metrics.values["energy_difference"] = 100.0 if calls[0] == 3 else 0.0
+        return metrics
+
+    made.train_step = step
+    seen = events(made, RunFolder.create(tmp_path / "run", made.recipe))
+    assert sum(isinstance(event, RolledBack) for event in seen) == 1
+    assert seen[-1].step == 6
+
+
+def test_the_bound_is_for_the_mean_energy_of_a_scale_on_either_side():
+    for energies in ([9.9, 9.9, 9.9], [29.0, 0.0, 0.0], [-29.0, 0.0, 0.0]):
+        check_bound(torch.tensor(energies), 10.0)
+    for energies in ([10.1, 10.1], [-10.1, -10.1], [-31.0, 0.0, 0.0]):
+        with pytest.raises(DivergedError, match=r"outside of \[-10, 10\]"):
+            check_bound(torch.tensor(energies), 10.0)
 
 
 def test_measures_of_collapse():

@@ -11,6 +11,9 @@ from ebmctl.data.objects import ATTRIBUTES
 from ebmctl.errors import UsageError
 from ebmctl.labels import attributes, condition, condition_labels
 from tests.data.formats import load
+from tests.spies import spied
+from tests.test_run import images as noise
+from tests.test_run import trainer
 
 MIXED = ("size=small", "smiling", "size=large", "shape=round", "shape=flat")
 
@@ -56,3 +59,20 @@ def test_an_unknown_label():
         asked("zzz", images())
     with pytest.raises(UsageError, match="did you mean 'shape'"):
         asked("shap", images())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_training_step_leaves_out_the_recipes_share_of_labels(share):
+    made = trainer(
+        "data.label=class", f"data.label_dropout={share}", "optimizer.batch_size=1000", data=noise(("a", "b", "c"))
+    )
+    spy, batch = spied(made), next(made.batches())
+    for _ in range(2):
+        made.train_step(batch)
+    (first, second), labels = spy.labels, batch.labels
+    for found in (first, second):
+        without = found.sum(1) == 0
+        assert float(without.float().mean()) == pytest.approx(share, abs=0.04)
+        assert torch.equal(found[~without], labels[~without])
+    assert torch.equal(first, second) == (share in (0.0, 1.0))  # others each time
+    assert torch.equal(labels.sum(1), torch.ones(1000))
