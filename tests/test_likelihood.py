@@ -52,6 +52,29 @@ def test_a_flat_energy_has_eight_bits():
     assert found.bits([images(3)])["value"] == 8
 
 
+def test_images_are_dequantised_by_noise_of_one_grey_level():
+    """Black images under a linear energy of 256 a: their mean energy is a / 2 a value with noise, and 0 without."""
+
+    class Linear(EnergyNetwork):
+        def __init__(self, slope: float) -> None:
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.tensor(slope))
+
+        def terms(self, x: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+            return self.slope * x.flatten(1).sum(1, keepdim=True)
+
+    found = Likelihood(model(Linear(256.0 * 3)), LikelihoodSettings(ais=AisConfig(4, 5)))
+    black = torch.zeros(300, 1, 4, 4, dtype=torch.uint8)
+    bits = found.bits([black[:100], black[100:]])
+    nats = (bits["value"] - 8) * SIZE * math.log(2) - found.log_z.value
+    error = 3 * (SIZE / 12) ** 0.5 / 300**0.5  # of the mean of that much uniform noise
+    assert nats == pytest.approx(3 * SIZE / 2, abs=3 * error)
+    # the interval has the images' own error besides that of log Z
+    for side, limit, sign in (("low", found.log_z.low, -1), ("high", found.log_z.high, 1)):
+        off = (bits[side] - 8) * SIZE * math.log(2) - limit - nats
+        assert off == pytest.approx(sign * 1.96 * error, rel=0.15)
+
+
 def test_a_constant_added_to_the_energy_changes_nothing():
     energies = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     exact, moved = (LogZ(z, z, z, z, z, 1, 1) for z in (3.0, 3.0 - 10.0))
