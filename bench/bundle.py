@@ -12,13 +12,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ebmctl import recipe as recipes
-from ebmctl import settings, zoo
-from ebmctl.card import model_card
-from ebmctl.checkpoint import load_model, read_json, save_model, unconditional_names
-from ebmctl.classifier import load_classifier
+from ebmctl.config import recipe as recipes
+from ebmctl.config import conversion
+from ebmctl.models import zoo
+from ebmctl.models.card import model_card
+from ebmctl.models.folder import load_model, save_model, unconditional_names
+from ebmctl.files import read_json
+from ebmctl.models.classifier import load_classifier
 from ebmctl.files import atomic_folder, sha256
-from ebmctl.zoo import find_model
+from ebmctl.models.zoo import find_model
 
 FILES = ("config.json", "model.safetensors", "README.md")
 LIMIT = 1_500_000  # bytes
@@ -56,7 +58,7 @@ def main() -> None:
         **({"aliases": options.alias} if options.alias else {}),
         **({"family": options.family, "concept": options.concept} if options.concept else {}),
     }
-    print(f'[models."{options.name}"]\n{settings.dump_toml(entry)}')
+    print(f'[models."{options.name}"]\n{conversion.dump_toml(entry)}')
 
 
 def change(folder: Path, assignments: list[str], base: str | None) -> None:
@@ -67,7 +69,7 @@ def change(folder: Path, assignments: list[str], base: str | None) -> None:
     config, network = load_model(folder)
     values = config.recipe.to_mapping()
     for text in assignments:
-        recipes.merge(values, *settings.parse_assignment(text))
+        recipes.merge(values, *conversion.parse_assignment(text))
     changed = replace(config, recipe=recipes.from_mapping(values))
     weights = network.state_dict()
     if base:

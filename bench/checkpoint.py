@@ -12,10 +12,10 @@ import torch
 from accelerate import Accelerator
 
 from ebmctl.data.base import TensorImages
-from ebmctl.fit import Trainer
-from ebmctl.recipe import resolve
-from ebmctl.run import train
-from ebmctl.runfolder import RunFolder
+from ebmctl.training.trainer import Trainer
+from ebmctl.config.recipe import resolve
+from ebmctl.training.loop import train
+from ebmctl.training.folder import RunFolder
 
 STEPS, EVERY = 60, 20
 SMALL = ["network.width=8", "objective.steps=2", "optimizer.batch_size=4", "objective.buffer_policy=fifo"]

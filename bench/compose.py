@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from bench.timing import best
-from ebmctl.checkpoint import ModelConfig, build_network
-from ebmctl.composition import PLAIN, Algebra, Composition, Vocabulary
+from ebmctl.models.folder import ModelConfig, build_network
+from ebmctl.compose.composition import PLAIN, Algebra, Composition, Vocabulary
 from ebmctl.core.compose import Immediate
 from ebmctl.core.energy import energy_gradient
-from ebmctl.expression import parse
-from ebmctl.model import Model
-from ebmctl.recipe import resolve
+from ebmctl.compose.expression import parse
+from ebmctl.models.model import Model
+from ebmctl.config.recipe import resolve
 
 NAMES = ("young", "female", "smiling", "wavy_hair")
 IMAGES = 16

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ebmctl.data.base import DataRequest, Split
 from ebmctl.data.datasets import default_root, open_dataset
-from ebmctl.model import Model
-from ebmctl.registry import find
+from ebmctl.models.model import Model
+from ebmctl.config.registry import find
 
 Array = NDArray[np.float64]
 

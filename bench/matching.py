@@ -7,7 +7,7 @@ import torch
 from bench import cifar
 from bench.timing import best
 from ebmctl.core.energy import Conditioned
-from ebmctl.core.flow import gaussian_noise
+from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.matching import matching_loss, optimal_pairing
 
 BATCH = 128

@@ -12,9 +12,9 @@ from ebmctl.core.config import LangevinConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin, run
 from ebmctl.data.base import TensorImages
-from ebmctl.fit import Trainer
-from ebmctl.recipe import resolve
-from ebmctl.schema import Part, Recipe
+from ebmctl.training.trainer import Trainer
+from ebmctl.config.recipe import resolve
+from ebmctl.config.schema import Part, Recipe
 
 
 def trainer(recipe: Recipe) -> Trainer:

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-from ebmctl.composition import PLAIN, Algebra, Composition, replaced, vocabulary
+from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.composition import prepare
-from ebmctl.expression import concepts, parse
-from ebmctl.images import save_grid
+from ebmctl.compose.expression import concepts, parse
+from ebmctl.models.pictures import save_grid
 
 ROWS = {
     "faces": {  # with the paper's accuracies on CelebA-HQ

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import ebmctl
-from ebmctl import builtins, recipe, registry, schema, settings
+from ebmctl.config import builtins, recipe, registry, schema, conversion
 from ebmctl.core.config import FlowConfig, SampleConfig
 
 os.environ["EBMCTL_PLUGINS"] = ""  # what ships, whatever is installed here
@@ -34,7 +34,7 @@ def options_table(section: str, config: type, title: str) -> str:
     """The keys of a section of a recipe, with the dataclass's own words."""
     text = " ".join((config.__doc__ or "").split())
     rows = [
-        f"| `{section}.{f.name}` | `{settings.plain({'x': f.default})['x']!r}` |" for f in dataclasses.fields(config)
+        f"| `{section}.{f.name}` | `{conversion.plain({'x': f.default})['x']!r}` |" for f in dataclasses.fields(config)
     ]
     return "\n".join([f"## {title}", "", text, "", "| key | default |", "|---|---|", *rows, ""])
 

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from ebmctl.core.energy import Energy, EnergyNetwork
     from ebmctl.core.langevin import Sampler
     from ebmctl.core.objective import LossTerm, Objective
-    from ebmctl.hookspecs import hookimpl
-    from ebmctl.model import Model, load, sample
+    from ebmctl.config.hookspecs import hookimpl
+    from ebmctl.models.model import Model, load, sample
 
 _WHERE = {
     "Energy": "ebmctl.core.energy",
     "EnergyNetwork": "ebmctl.core.energy",
     "LossTerm": "ebmctl.core.objective",
-    "Model": "ebmctl.model",
+    "Model": "ebmctl.models.model",
     "Objective": "ebmctl.core.objective",
     "Sampler": "ebmctl.core.langevin",
-    "hookimpl": "ebmctl.hookspecs",
-    "load": "ebmctl.model",
+    "hookimpl": "ebmctl.config.hookspecs",
+    "load": "ebmctl.models.model",
     "mixture": "ebmctl.core.compose",
     "negate": "ebmctl.core.compose",
     "product": "ebmctl.core.compose",
-    "sample": "ebmctl.model",
+    "sample": "ebmctl.models.model",
 }
 __all__ = [
     "Energy",

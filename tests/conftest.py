@@ -42,12 +42,12 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     """A working folder with a tiny recipe."""
-    from ebmctl import settings
-    from ebmctl.recipe import resolve
+    from ebmctl.config import conversion
+    from ebmctl.config.recipe import resolve
     from tests.test_run import TINY
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(settings.dump_toml(resolve("noise", None, TINY, {}).to_mapping()))
+    (tmp_path / "tiny.toml").write_text(conversion.dump_toml(resolve("noise", None, TINY, {}).to_mapping()))
     return tmp_path
 
 

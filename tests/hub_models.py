@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.core.config import MatchingConfig
-from ebmctl.schema import Part
+from ebmctl.config.schema import Part
 from tests.hub_server import Hub
 from tests.test_cli import call
 from tests.test_run import recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ebmctl import plugins, registry
+from ebmctl.config import plugins, registry
 
 GOOD = """
 from ebmctl import hookimpl

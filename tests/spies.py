@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ebmctl.core.energy import EnergyNetwork, frozen
 from ebmctl.core.objective import Freeze, LossTerm
-from ebmctl.fit import Trainer
+from ebmctl.training.trainer import Trainer
 
 
 class OneOfTwo:

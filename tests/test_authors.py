@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ebmctl.authors import recognise
-from ebmctl.torch_file import read_checkpoint
+from ebmctl.authors.networks import recognise
+from ebmctl.authors.torch_file import read_checkpoint
 
 
 def checkpoint(legacy: bool = False) -> bytes:

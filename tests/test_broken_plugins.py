@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ebmctl import plugins, recipe, registry
+from ebmctl.config import plugins, recipe, registry
 from ebmctl.errors import EbmctlError, UsageError
 from tests.plugin_site import GOOD, HOOK, forget, write
 from tests.test_cli import call

@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ebmctl
-from ebmctl import checkpoint, files
-from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.models import folder as checkpoint
+from ebmctl import files
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
 from tests.test_run import recipe
 

@@ -10,15 +10,15 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from ebmctl.composition import PLAIN, Algebra, Composition, label_values, vocabulary
+from ebmctl.compose.composition import PLAIN, Algebra, Composition, label_values, vocabulary
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import UsageError
-from ebmctl.expression import parse
-from ebmctl.fit import Trainer
-from ebmctl.model import frames, load
-from ebmctl.recipe import resolve
-from ebmctl.runfolder import RunFolder, snapshot
+from ebmctl.compose.expression import parse
+from ebmctl.training.trainer import Trainer
+from ebmctl.models.model import frames, load
+from ebmctl.config.recipe import resolve
+from ebmctl.training.folder import RunFolder, snapshot
 from tests.test_cli import call
 
 TINY = [

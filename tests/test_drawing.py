@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebmctl.model import draw_chain, frames
+from ebmctl.models.model import draw_chain, frames
 from tests.core.quadratic import Quadratic
 from tests.test_run import recipe
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ebmctl.errors import UsageError
-from ebmctl.expression import And, Concept, Expression, Not, Or, Weighted, concepts, parse, parse_terms
+from ebmctl.compose.expression import And, Concept, Expression, Not, Or, Weighted, concepts, parse, parse_terms
 
 A, B, C = Concept("a"), Concept("b"), Concept("c")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebmctl.fit import fit
+from ebmctl.training.trainer import fit
 from tests.test_run import trainer
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ebmctl.errors import DivergedError, UsageError
-from ebmctl.fit import fit
-from ebmctl.gradients import check_bound
-from ebmctl.guard import Guard, nearest_distance, spread
-from ebmctl.run import Finished, RolledBack, train
-from ebmctl.runfolder import RunFolder
-from ebmctl.schema import GuardConfig
+from ebmctl.training.trainer import fit
+from ebmctl.training.gradients import check_bound
+from ebmctl.training.guard import Guard, nearest_distance, spread
+from ebmctl.training.loop import Finished, RolledBack, train
+from ebmctl.training.folder import RunFolder
+from ebmctl.config.schema import GuardConfig
 from tests.test_run import recipe, trainer
 
 
@@ -132,7 +132,7 @@ def test_the_difference_is_averaged_over_the_window_and_may_run_away_either_way(
 
 def test_after_a_roll_back_the_guard_forgets_what_led_to_it(tmp_path, monkeypatch):
     """Else the differences of the steps that are taken back would take the run back again at once."""
-    monkeypatch.setattr("ebmctl.guard.spread", lambda _: 1.0)
+    monkeypatch.setattr("ebmctl.training.guard.spread", lambda _: 1.0)
     made = trainer("guard.difference=10.0", "guard.window=6", "guard.tries=1")
     inner, calls = made.train_step, [0]
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ebmctl
-from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
 from tests.test_run import recipe
 

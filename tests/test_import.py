@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import ebmctl
-from ebmctl.authors import recognise
+from ebmctl.authors.networks import recognise
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests import authors_program as theirs
 from tests.test_authors import with_pickle

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebmctl import recipe as recipes
+from ebmctl.config import recipe as recipes
 from ebmctl.data.base import TensorImages
-from ebmctl.data.objects import ATTRIBUTES
+from ebmctl.data.drawn.objects import ATTRIBUTES
 from ebmctl.errors import UsageError
-from ebmctl.labels import attributes, condition, condition_labels
+from ebmctl.data.labels import attributes, condition, condition_labels
 from tests.data.formats import load
 from tests.spies import spied
 from tests.test_run import images as noise

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from ebmctl.fit import fit
+from ebmctl.training.trainer import fit
 from tests.spies import gradients_of, spied
 from tests.test_run import trainer
 

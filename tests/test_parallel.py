@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ebmctl.checkpoint import load_checkpoint
+from ebmctl.training.checkpoint import load_checkpoint
 from tests.test_cli import process
 from tests.test_faults import steps, wait_for
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ebmctl.core.energy import Conditioned, energy_gradient
-from ebmctl.fit import fit
+from ebmctl.training.trainer import fit
 from tests.spies import gradients_of, spied
 from tests.test_run import trainer
 

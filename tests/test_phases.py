@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import ebmctl
-from ebmctl import recipe as recipes
-from ebmctl import registry, settings
+from ebmctl.config import recipe as recipes
+from ebmctl.config import registry, conversion
 from ebmctl.errors import UsageError
-from ebmctl.fit import fit
-from ebmctl.registry import Entry
-from ebmctl.runfolder import RunFolder
+from ebmctl.training.trainer import fit
+from ebmctl.config.registry import Entry
+from ebmctl.training.folder import RunFolder
 from tests.test_run import check_resuming, finish, images, recipe, trainer
 
 MATCHING = 'objective={name="energy-matching"}, optimizer={lr=1e-3, decay="cosine", ema=0.5}'
@@ -30,8 +30,8 @@ def test_a_phase_starts_from_the_recipe(tmp_path):
     assert (first.optimizer.lr, first.optimizer.ema, first.optimizer.batch_size) == (1e-3, 0.5, 8)
     assert second.optimizer == made.optimizer
     path = tmp_path / "recipe.toml"
-    path.write_text(settings.dump_toml(made.to_mapping()))
-    assert recipes.from_mapping(settings.read_toml(path)) == made
+    path.write_text(conversion.dump_toml(made.to_mapping()))
+    assert recipes.from_mapping(conversion.read_toml(path)) == made
     assert recipe(TWO, "phases.1.optimizer.lr=7.0").schedule[1].optimizer.lr == 7.0
     assert recipe(TWO, 'phases.1.objective.start="noise"').schedule[1].objective.options.start == "noise"
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 import ebmctl
-from ebmctl import plugins, recipe, registry
-from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.config import plugins, recipe, registry
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
 from tests.plugin_site import GOOD, HOOK, forget, write
 from tests.test_cli import call

@@ -11,7 +11,7 @@ from ebmctl.core.config import DenoisingConfig, ResidualConfig
 from ebmctl.core.energy import Autocast, energy_gradient
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
-from ebmctl.fit import fit
+from ebmctl.training.trainer import fit
 from tests.spies import gradients_of
 from tests.test_run import trainer
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ebmctl.errors import DivergedError
-from ebmctl.fit import Trainer
+from ebmctl.training.trainer import Trainer
 from tests.spies import OneOfTwo, gradients_of, spied
 from tests.test_run import images, recipe
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import ebmctl
-from ebmctl import hub as hubs
+from ebmctl.models import hub as hubs
 from ebmctl.files import sha256
 from tests.hub_models import error_of, put, saved
 from tests.hub_server import Fault

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 import ebmctl
-from ebmctl import hub as hubs
+from ebmctl.models import hub as hubs
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
 from tests.hub_models import error_of, put, saved

@@ -139,7 +139,7 @@ def test_the_classifier_of_the_zoo(generator):
 
 
 def test_a_dataset_without_a_classifier(monkeypatch):
-    monkeypatch.setattr("ebmctl.classifier.zoo", dict)
+    monkeypatch.setattr("ebmctl.models.classifier.zoo", dict)
     with pytest.raises(EbmctlError, match=r"no classifier of digits .*give --extractor MODEL, or inception") as found:
         find_extractor(None, "digits", None, torch.device("cpu"))
     assert "--classifier" not in str(found.value)

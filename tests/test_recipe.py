@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebmctl import recipe, settings
+from ebmctl.config import recipe, conversion
 from ebmctl.core.config import ResidualConfig
 from ebmctl.errors import UsageError
 
@@ -17,8 +17,8 @@ def test_every_bundled_recipe_is_valid_and_round_trips(tmp_path):
     for name in recipe.bundled():
         made = recipe.from_mapping({**recipe.read(name)})
         path = tmp_path / f"{name}.toml"
-        path.write_text(settings.dump_toml(made.to_mapping()))
-        assert recipe.from_mapping(settings.read_toml(path)) == made
+        path.write_text(conversion.dump_toml(made.to_mapping()))
+        assert recipe.from_mapping(conversion.read_toml(path)) == made
         assert made.about
 
 
@@ -121,7 +121,7 @@ SCALARS = st.one_of(
 @given(st.dictionaries(st.from_regex(r"[a-z_]+", fullmatch=True), st.one_of(SCALARS, st.lists(SCALARS)), max_size=5))
 def test_toml_round_trip(values):
     document = {"about": "x", "section": values}
-    assert settings.tomllib.loads(settings.dump_toml(document)) == document
+    assert conversion.tomllib.loads(conversion.dump_toml(document)) == document
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class Example:
 
 
 def test_build():
-    assert settings.build(Example, {"b": 2, "d": [1, 2]}, "e") == Example(1, 2.0, "x", (1, 2))
-    assert settings.plain(Example()) == {"a": 1, "c": "x", "d": []}
+    assert conversion.build(Example, {"b": 2, "d": [1, 2]}, "e") == Example(1, 2.0, "x", (1, 2))
+    assert conversion.plain(Example()) == {"a": 1, "c": "x", "d": []}
     with pytest.raises(UsageError, match=r"e\.d takes a whole number, not 'x'"):
-        settings.build(Example, {"d": ["x"]}, "e")
+        conversion.build(Example, {"d": ["x"]}, "e")
 
 
 def test_another_part_takes_none_of_the_options_of_the_one_before():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ebmctl
-from ebmctl import card
+from ebmctl.models import card
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import paper_figures
 from ebmctl.evaluation.generation import Generation
@@ -24,8 +24,8 @@ from ebmctl.evaluation.report.curves import charts
 from ebmctl.evaluation.report.page import UNFIT, Page, Report
 from ebmctl.evaluation.report.pictures import chains_shown, some
 from ebmctl.evaluation.report.results import quality as quality_result
-from ebmctl.recipe import resolve
-from ebmctl.zoo import PACKAGE
+from ebmctl.config.recipe import resolve
+from ebmctl.models.zoo import PACKAGE
 from tests.html_page import checked, quadratic, sections
 from tests.test_cli import call
 

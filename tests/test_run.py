@@ -10,13 +10,13 @@ import torch
 from accelerate import Accelerator
 
 import ebmctl
-from ebmctl import recipe as recipes
-from ebmctl import run
+from ebmctl.config import recipe as recipes
+from ebmctl.training import loop as run
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
-from ebmctl.fit import Trainer, fit
-from ebmctl.runfolder import RunFolder, latest_run, next_run
-from ebmctl.schema import Recipe
+from ebmctl.training.trainer import Trainer, fit
+from ebmctl.training.folder import RunFolder, latest_run, next_run
+from ebmctl.config.schema import Recipe
 
 TINY = [
     "data.size=8",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ebmctl.composition import Algebra, Composition, vocabulary
+from ebmctl.compose.composition import Algebra, Composition, vocabulary
 from ebmctl.evaluation.composition import prepare
-from ebmctl.expression import concepts, parse
-from ebmctl.zoo import entry_folder, zoo
+from ebmctl.compose.expression import concepts, parse
+from ebmctl.models.zoo import entry_folder, zoo
 
 LARGEST = 1_500_000  # bytes
 SHIPPED = {

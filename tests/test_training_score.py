@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import ebmctl
-from ebmctl import recipe as recipes
-from ebmctl.checkpoint import ModelConfig, build_network
+from ebmctl.config import recipe as recipes
+from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.core.buffer import quantize
 from ebmctl.data.datasets import default_root
 from ebmctl.errors import UsageError
 from ebmctl.evaluation.training import TrainingScore
-from ebmctl.model import Model
-from ebmctl.runfolder import RunFolder
+from ebmctl.models.model import Model
+from ebmctl.training.folder import RunFolder
 from tests.test_cli import call
 from tests.test_run import TINY, finish, trainer
 

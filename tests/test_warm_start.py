@@ -9,10 +9,10 @@ import torch
 from accelerate import Accelerator
 
 from ebmctl.data.base import DataRequest
-from ebmctl.data.faces import make
+from ebmctl.data.drawn.faces import make
 from ebmctl.errors import UsageError
-from ebmctl.fit import Trainer
-from ebmctl.recipe import resolve
+from ebmctl.training.trainer import Trainer
+from ebmctl.config.recipe import resolve
 from tests.test_cli import call
 
 SMALL = [
@@ -64,7 +64,7 @@ def test_a_conditional_start_for_an_unconditional_energy_is_refused() -> None:
 
 
 def test_a_share_of_labels_is_dropped() -> None:
-    from ebmctl.labels import dropped
+    from ebmctl.data.labels import dropped
 
     draw = torch.Generator().manual_seed(0)
     label = torch.eye(2)[torch.randint(0, 2, (4000,), generator=draw)]

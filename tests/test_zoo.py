@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ebmctl import zoo
+from ebmctl.models import zoo
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
 from tests.test_cli import call, process

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl import expression as expressions
+from ebmctl.compose import expression as expressions
 from ebmctl.cli import console
 from ebmctl.cli.sample import check_pictures, run_chains, sampler_options
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ebmctl.composition import Composition
+    from ebmctl.compose.composition import Composition
     from ebmctl.evaluation.composition import Check
 
 
@@ -52,7 +52,7 @@ def compose(
             raise UsageError(f"the number of images is at least 1, not {n}")
         options = sampler_options(assignments)
         check_pictures(out, chain)
-        from ebmctl.composition import PLAIN, Algebra, Composition, replaced, vocabulary
+        from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 
         given = {"strength": strength, "or_temperature": or_temperature, "not_weight": not_weight}
         algebra = replaced(Algebra() if shared else PLAIN, given)
@@ -91,8 +91,8 @@ def _draw_and_show(
     command: str,
     as_json: bool,
 ) -> None:
-    from ebmctl.images import save_gif, save_grid
-    from ebmctl.model import frames
+    from ebmctl.models.pictures import save_gif, save_grid
+    from ebmctl.models.model import frames
 
     began = time.monotonic()
     count = frames(composed.first.recipe, how["changes"])

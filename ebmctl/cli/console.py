@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.schema import EVAL_DISTANCE, EVAL_SCORE
+from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE
 
 DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
 JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")

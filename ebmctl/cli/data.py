@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.cli import console
 
 app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
@@ -36,8 +36,8 @@ def prepare(
         from ebmctl.data.base import DataRequest
         from ebmctl.data.datasets import default_root, open_dataset
         from ebmctl.data.shards import write_shards
-        from ebmctl.schema import DataConfig
-        from ebmctl.settings import build
+        from ebmctl.config.schema import DataConfig
+        from ebmctl.config.conversion import build
 
         wanted = build(DataConfig, {"size": size or own_size, "channels": channels or own_channels}, "")
         request = DataRequest(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ebmctl import settings
+from ebmctl.config import conversion
 from ebmctl.cli import console
 from ebmctl.cli.train import make_accelerator
-from ebmctl.schema import Recipe
+from ebmctl.config.schema import Recipe
 
 
 def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
     """Print the resolved recipe, and an estimate from a few measured steps."""
-    from ebmctl.estimate import estimate
+    from ebmctl.training.estimate import estimate
 
     if not as_json:
-        print(settings.dump_toml(recipe.to_mapping()))
+        print(conversion.dump_toml(recipe.to_mapping()))
     console.say("measuring a few steps on random images ...")
     found = estimate(recipe, make_accelerator(device), precision)
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.cli import console
 from ebmctl.errors import UsageError
 
@@ -79,11 +79,11 @@ def evaluate(
             raise UsageError("--levels is at least 1, --chains at least 2, --temperature above 0")
         if data is not None:
             registry.find_dataset(data)
-        from ebmctl.zoo import find_model
+        from ebmctl.models.zoo import find_model
 
         find_model(model)
 
-        from ebmctl.card import public_reference
+        from ebmctl.models.card import public_reference
         from ebmctl.cli.recorded import command
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
@@ -92,7 +92,7 @@ def evaluate(
         from ebmctl.evaluation.likelihood import LikelihoodSettings
         from ebmctl.evaluation.paper_figures import metrics_of
         from ebmctl.evaluation.report.page import Report
-        from ebmctl.model import load
+        from ebmctl.models.model import load
 
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
         plan = Generation(n, seed, batch, label, changes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.cli import console
 from ebmctl.errors import EbmctlError, UsageError
 
@@ -79,7 +79,7 @@ def _detector(
         raise EbmctlError("the figures come from scikit-learn: pip install 'ebmctl[ood]'") from error
     from ebmctl.data.datasets import default_root
     from ebmctl.evaluation.ood import Detector, Settings
-    from ebmctl.model import load
+    from ebmctl.models.model import load
 
     loaded = load(model or _default_model(inside))
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
@@ -87,8 +87,8 @@ def _detector(
 
 def _default_model(inside: str) -> str:
     """The zoo's model for a dataset, or its latest run."""
-    from ebmctl.runfolder import latest_run
-    from ebmctl.zoo import default_model
+    from ebmctl.training.folder import latest_run
+    from ebmctl.models.zoo import default_model
 
     try:
         chosen = entry.name if (entry := default_model(inside)) else str(latest_run(RUNS, inside))

@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from ebmctl import plugins, recipe
+from ebmctl.config import plugins, recipe
 from ebmctl.cli import console
 from ebmctl.errors import EbmctlError
-from ebmctl.plugins import Entry, Plugin
+from ebmctl.config.plugins import Entry, Plugin
 
 app = typer.Typer(help="Show what plugins add, or start one.", no_args_is_help=False, rich_markup_mode=None)
 
@@ -79,7 +79,7 @@ def new(
 ) -> None:
     """Write a package that registers a sampler, with a test that it passes."""
     with console.guard(debug):
-        from ebmctl.template import write_plugin
+        from ebmctl.cli.template import write_plugin
 
         folder = out or Path(f"ebmctl-{name}")
         files = write_plugin(name, folder)

@@ -24,8 +24,8 @@ def push(
 ) -> None:
     """Publish a model on the Hugging Face Hub, with a model card."""
     with console.guard(debug):
-        from ebmctl import hub
-        from ebmctl.publish import package, zoo_entry
+        from ebmctl.models import hub
+        from ebmctl.publish.push import package, zoo_entry
 
         with package(model, repo, samples, licence, results) as ready:
             sizes = {name: path.stat().st_size for name, path in ready.files.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ebmctl.card import public_reference
+from ebmctl.models.card import public_reference
 
 PATHS = {"path", "file", "directory"}
 

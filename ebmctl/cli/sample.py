@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl import settings
+from ebmctl.config import conversion
 from ebmctl.cli import console
 from ebmctl.errors import UsageError
 
@@ -34,13 +34,13 @@ def sample(
 ) -> None:
     """Draw images from a trained model (Algorithm 2)."""
     with console.guard(debug):
-        from ebmctl.zoo import find_model
+        from ebmctl.models.zoo import find_model
 
         folder = find_model(model)
         options = sampler_options(assignments)
         check_pictures(out, chain)
-        from ebmctl.images import save_gif, save_grid
-        from ebmctl.model import frames, load, sample_chain
+        from ebmctl.models.pictures import save_gif, save_grid
+        from ebmctl.models.model import frames, load, sample_chain
 
         loaded = load(folder)
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
@@ -84,6 +84,6 @@ def sampler_options(assignments: list[str]) -> dict[str, Any]:
     """The sampler's keys that `--set key=value` (or `sampler.key=value`, as in a recipe) changes."""
     options = {}
     for text in assignments:
-        path, value = settings.parse_assignment(text.strip().removeprefix("sampler."))
+        path, value = conversion.parse_assignment(text.strip().removeprefix("sampler."))
         options[".".join(path)] = value
     return options

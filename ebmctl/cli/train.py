@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl import recipe as recipes
+from ebmctl.config import recipe as recipes
 from ebmctl.cli import console
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from ebmctl.fit import Trainer
-    from ebmctl.run import Score
-    from ebmctl.runfolder import RunFolder
-    from ebmctl.schema import Recipe
+    from ebmctl.training.trainer import Trainer
+    from ebmctl.training.loop import Score
+    from ebmctl.training.folder import RunFolder
+    from ebmctl.config.schema import Recipe
 
 RUNS = Path("runs")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -122,27 +122,27 @@ def make_trainer(
     resolved: Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
 ) -> Trainer:
     """Load the data and set a run up."""
-    from ebmctl.fit import Trainer, load_data
+    from ebmctl.training.trainer import Trainer, load_data
 
     return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
 
 
 def next_run_path(dataset: str) -> Path:
     """The run folder where none is named."""
-    from ebmctl.runfolder import next_run
+    from ebmctl.training.folder import next_run
 
     return next_run(RUNS, dataset)
 
 
 def _existing_run(resume: str, dataset: str) -> Path:
-    from ebmctl.runfolder import latest_run
+    from ebmctl.training.folder import latest_run
 
     return latest_run(RUNS, dataset) if resume == "latest" else Path(resume)
 
 
 def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) -> Recipe:
     """Before any work: that a new run can be made, or which recipe an old one has (with --steps, if given)."""
-    from ebmctl.runfolder import RunFolder
+    from ebmctl.training.folder import RunFolder
 
     if not resume:
         if os.environ.get("RANK", "0") == "0":
@@ -156,9 +156,9 @@ def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) ->
 
 def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     """Make the run folder, or take its last checkpoint over."""
-    from ebmctl.checkpoint import load_model
-    from ebmctl.runfolder import RunFolder, check_disk
-    from ebmctl.zoo import find_model
+    from ebmctl.models.folder import load_model
+    from ebmctl.training.folder import RunFolder, check_disk
+    from ebmctl.models.zoo import find_model
 
     if resume:
         folder, _ = RunFolder.open(path)
@@ -199,8 +199,8 @@ def _run(
     log_with: str | None,
     as_json: bool,
 ) -> None:
-    from ebmctl.run import Finished, Previewed, RolledBack, train
-    from ebmctl.trackers import Tracker
+    from ebmctl.training.loop import Finished, Previewed, RolledBack, train
+    from ebmctl.training.trackers import Tracker
 
     recipe, finished = trainer.recipe, None
     tracker = Tracker(log_with, folder.path, recipe.to_mapping())

@@ -11,7 +11,7 @@ from ebmctl.cli import console
 from ebmctl.errors import EbmctlError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from ebmctl.zoo import ZooModel
+    from ebmctl.models.zoo import ZooModel
 
 app = typer.Typer(help="Models known by name.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -20,7 +20,7 @@ app = typer.Typer(help="Models known by name.", no_args_is_help=True, rich_marku
 def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
     """What is there, and where: bundled, cached, remote or unpublished."""
     with console.guard(debug):
-        from ebmctl import zoo
+        from ebmctl.models import zoo
 
         rows = [_described(entry) for entry in zoo.zoo().values()]
         if as_json:
@@ -52,7 +52,7 @@ def show(
 ) -> None:
     """Everything about one model."""
     with console.guard(debug):
-        from ebmctl import zoo
+        from ebmctl.models import zoo
 
         entry = zoo.find_entry(name)
         if entry is None:
@@ -75,7 +75,7 @@ def pull(
 ) -> None:
     """Download a model into the Hub's cache, and check it."""
     with console.guard(debug):
-        from ebmctl import hub, zoo
+        from ebmctl.models import hub, zoo
         from ebmctl.files import sha256
 
         if entry := zoo.find_entry(name):
@@ -94,7 +94,7 @@ def pull(
 def verify(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
     """Check the checksum of every model that is on this machine."""
     with console.guard(debug):
-        from ebmctl import zoo
+        from ebmctl.models import zoo
 
         rows = [_verified(entry) for entry in zoo.zoo().values()]
         if as_json:
@@ -120,15 +120,15 @@ def import_(
     """Make a model folder of a checkpoint of the paper's authors; nothing in it is run."""
     with console.guard(debug):
         console.choice("--weights", weights, ["ema", "model"])
-        from ebmctl import recipe as recipes
+        from ebmctl.config import recipe as recipes
 
         recipes.read(recipe)
         target = out or Path("imported") / Path(recipe).stem
         if target.exists():
             raise EbmctlError(f"{target} exists already; choose another --out")
-        from ebmctl.card import model_card
-        from ebmctl.checkpoint import save_model
-        from ebmctl.imported import import_checkpoint
+        from ebmctl.models.card import model_card
+        from ebmctl.models.folder import save_model
+        from ebmctl.authors.importing import import_checkpoint
 
         made = import_checkpoint(file, recipe, "ema" if weights == "ema" else "model", label)
         found = made.found
@@ -156,17 +156,17 @@ def import_(
 
 
 def _unknown(name: str) -> UsageError:
-    from ebmctl import zoo
+    from ebmctl.models import zoo
 
     return unknown("model", name, [n for entry in zoo.zoo().values() for n in (entry.name, *entry.aliases)])
 
 
 def _described(entry: ZooModel) -> dict[str, Any]:
-    from ebmctl import settings
+    from ebmctl.config import conversion
 
     weights = entry.folder and entry.folder / "model.safetensors"
-    described = settings.plain(entry)
-    described["figures"] = [settings.plain(figure) for figure in entry.figures]
+    described = conversion.plain(entry)
+    described["figures"] = [conversion.plain(figure) for figure in entry.figures]
     described |= {"where": entry.standing, "bytes": weights.stat().st_size if weights and weights.is_file() else None}
     described.setdefault("origin", None)
     if not entry.published:
@@ -175,7 +175,7 @@ def _described(entry: ZooModel) -> dict[str, Any]:
 
 
 def _verified(entry: ZooModel) -> dict[str, Any]:
-    from ebmctl import zoo
+    from ebmctl.models import zoo
 
     row: dict[str, Any] = {"name": entry.name, "where": entry.standing}
     if row["where"] not in ("bundled", "cached"):

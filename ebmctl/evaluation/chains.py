@@ -8,13 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebmctl.checkpoint import seeded
+from ebmctl.core.noise import seeded
 from ebmctl.core.energy import Conditioned, energy_gradient, frozen
-from ebmctl.core.flow import flow, gaussian_noise
+from ebmctl.core.flow import flow
+from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.langevin import run
-from ebmctl.core.sampling import uniform_noise
+from ebmctl.core.noise import uniform_noise
 from ebmctl.errors import EbmctlError
-from ebmctl.model import Model, chain_parts
+from ebmctl.models.model import Model, chain_parts
 
 FLOW_SHOWN, ROUNDS_SHOWN = 6, 6
 

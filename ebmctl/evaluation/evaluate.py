@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError
@@ -21,7 +21,7 @@ from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
 from ebmctl.evaluation.panels import new_figure
 from ebmctl.evaluation.paper_figures import PaperFigures
-from ebmctl.model import Model
+from ebmctl.models.model import Model
 
 FIGURE_SAMPLES = 300
 Told = Callable[[str, int, int], None]

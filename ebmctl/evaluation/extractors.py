@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ebmctl.classifier import Classifier, default_classifier, load_classifier
+from ebmctl.models.classifier import Classifier, default_classifier, load_classifier
 from ebmctl.data.transform import fit_pixels, to_float
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256

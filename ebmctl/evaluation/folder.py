@@ -20,7 +20,7 @@ from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.ood import Detector
 from ebmctl.files import atomic_file
-from ebmctl.images import save_grid
+from ebmctl.models.pictures import save_grid
 
 BATCH = 128
 MOST_UNUSUAL = 20

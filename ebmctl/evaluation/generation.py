@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ebmctl.checkpoint import read_json
+from ebmctl.files import read_json
 from ebmctl.core.buffer import quantize
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, atomic_folder
-from ebmctl.model import Model, sample
+from ebmctl.models.model import Model, sample
 
 Told = Callable[[int, int], None]
 DESCRIPTION = "generation.json"

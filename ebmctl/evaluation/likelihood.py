@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.checkpoint import seeded
+from ebmctl.core.noise import seeded
 from ebmctl.core.ais import AisConfig, Box, LogZ, Told, log_partition
 from ebmctl.core.energy import Conditioned, Energy, frozen
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.model import Model
+from ebmctl.models.model import Model
 
 LEVELS = 256  # of a pixel
 

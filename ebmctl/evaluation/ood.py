@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
@@ -19,7 +19,7 @@ from ebmctl.evaluation import scores
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.metrics import intervals
-from ebmctl.model import Model
+from ebmctl.models.model import Model
 
 SCORES = ("energy", "typicality", "gradient")
 TRAINING_IMAGES = 10_000  # from which typicality takes its mean

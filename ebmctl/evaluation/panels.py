@@ -14,7 +14,7 @@ from torch import Tensor
 from ebmctl.core.buffer import quantize
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file
-from ebmctl.images import grid
+from ebmctl.models.pictures import grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,8 +16,8 @@ from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
 from ebmctl.files import user_path
-from ebmctl.model import Model
-from ebmctl.schema import EVAL_SCORE
+from ebmctl.models.model import Model
+from ebmctl.config.schema import EVAL_SCORE
 
 CHAINS, AROUND, DESCENDED, NEAREST, ROWS = 8, 24, 25, 4, 8
 DESCENT_STEPS = 1000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ebmctl.checkpoint import read_json
+from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
 
 DEPENDS = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ebmctl.results import OUTLIER_FIGURES
+from ebmctl.evaluation.card_rows import OUTLIER_FIGURES
 
 OOD_NOTE = "In brackets 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are."
 

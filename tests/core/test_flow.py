@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ebmctl.core.config import FlowConfig
-from ebmctl.core.flow import flow, gaussian_noise, temperature
+from ebmctl.core.flow import flow, temperature
+from ebmctl.core.noise import gaussian_noise
 from tests.core.quadratic import Quadratic
 
 

@@ -11,7 +11,7 @@ from ebmctl.core.energy import Autocast, CompiledFreeze, Conditioned, energy_gra
 from ebmctl.core.nets.blocks import ResidualBlock, SelfAttention, WeightStandardizedConv2d
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
-from ebmctl.core.nets.swish import Swish
+from ebmctl.core.nets.second_derivatives import Swish
 
 SMALL = ResidualConfig(8, (1, 0), (1, 2), attention=1, scales=2)
 TABLE_5 = ResidualConfig()

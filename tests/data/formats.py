@@ -10,7 +10,7 @@ from PIL import Image
 
 from ebmctl.data.base import DataRequest
 from ebmctl.data.datasets import open_dataset
-from ebmctl.registry import find, native_shape
+from ebmctl.config.registry import find, native_shape
 
 
 def load(name: str, root: Path, split: str = "train", size: int | None = None, channels: int | None = None):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ebmctl.data.faces import ATTRIBUTES, face, look
+from ebmctl.data.drawn.faces import ATTRIBUTES, face, look
 from tests.data.formats import load
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ebmctl.builtins import DATASETS
+from ebmctl.config.builtins import DATASETS
 from ebmctl.data import idx
 from ebmctl.data.datasets import default_root
 from ebmctl.errors import EbmctlError
-from ebmctl.registry import native_shape
+from ebmctl.config.registry import native_shape
 from tests.data.formats import encoded, load, random_pixels
 
 

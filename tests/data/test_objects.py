@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ebmctl.data.objects import ATTRIBUTES, LABELS, one_hot, scenes
-from ebmctl.data.render import render
+from ebmctl.data.drawn.objects import ATTRIBUTES, LABELS, one_hot, scenes
+from ebmctl.data.drawn.render import render
 from tests.data.formats import load
 
 GROUPS = [len(values) for values in ATTRIBUTES.values()]

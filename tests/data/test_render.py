@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ebmctl.data import render
-from ebmctl.data.render import SOLIDS, Scenes
+from ebmctl.data.drawn import render
+from ebmctl.data.drawn.render import SOLIDS, Scenes
 
 SIZE = 48
 BODY, PAINT, GROUND = (0.9, 0.2, 0.1), (0.97, 0.97, 0.97), (0.3, 0.4, 0.6)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import ebmctl
-from ebmctl.checkpoint import ModelConfig, build_network, save_model
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import UsageError
-from ebmctl.recipe import resolve
+from ebmctl.config.recipe import resolve
 
 TINY = (
     "data.size=8 data.channels=1 network.width=4 network.blocks=[0] network.multipliers=[1] network.scales=1 "
@@ -64,7 +64,7 @@ def test_another_sampler(folder: Path) -> None:
 def test_a_sampler_that_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it reports of its steps is given to who asks for it."""
     from ebmctl.core import langevin
-    from ebmctl.model import sample_chain
+    from ebmctl.models.model import sample_chain
 
     class Reported(langevin.Langevin):
         def report(self) -> dict[str, float]:

@@ -10,7 +10,7 @@ from ebmctl.core.config import DenoisingConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, ResidualBlock
 from ebmctl.core.nets.label_head import LabelHead
-from ebmctl.core.nets.swish import Swish
+from ebmctl.core.nets.second_derivatives import Swish
 
 
 class DenoisingEnergy(EnergyNetwork):

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ebmctl.core.config import HEAD_GROUPS
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3
-from ebmctl.core.nets.swish import Swish
+from ebmctl.core.nets.second_derivatives import Swish
 
 SCALE = 1 / 16  # of energies to logits: the temperature at the data, so that a head learns at the pace of a classifier
 STAGES = (1, 2, 2, 2)  # widths, relative to the first one's; each stage at half the size of the one before

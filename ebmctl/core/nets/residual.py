@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock, SelfAttention, halve
-from ebmctl.core.nets.swish import Swish
+from ebmctl.core.nets.second_derivatives import Swish
 
 
 class Tower(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ebmctl.schema import EVAL_DISTANCE, EVAL_SCORE
+from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE
 
 WIDTH, HEIGHT = 360, 190  # of a drawing, in its own units: near to a phone's width, so that text stays readable there
 LEFT, RIGHT, TOP, BOTTOM = 54, 334, 8, 166  # where the curves are

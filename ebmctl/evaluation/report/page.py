@@ -14,7 +14,7 @@ import jinja2
 import torch
 
 from ebmctl import __version__
-from ebmctl.card import how_made, public_name
+from ebmctl.models.card import how_made, public_name
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report import curves
 from ebmctl.evaluation.report.pictures import (
@@ -27,9 +27,9 @@ from ebmctl.evaluation.report.pictures import (
 )
 from ebmctl.evaluation.report.results import Result, quality, read_results
 from ebmctl.files import atomic_file
-from ebmctl.hub_card import public_recipe
-from ebmctl.model import Model, sample_chain
-from ebmctl.runfolder import RunFolder
+from ebmctl.models.card import public_recipe
+from ebmctl.models.model import Model, sample_chain
+from ebmctl.training.folder import RunFolder
 
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # characters that no page may have

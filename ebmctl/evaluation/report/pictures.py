@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ebmctl.images import grid, write_gif
+from ebmctl.models.pictures import grid, write_gif
 
 FRAMES, MILLISECONDS = 24, 140  # of an animation
 MOMENTS, ROWS = 6, 4  # of chains at rest

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ebmctl.card import public_reference
-from ebmctl.checkpoint import read_json
+from ebmctl.models.card import public_reference
+from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.tables import (
     OOD_NOTE,

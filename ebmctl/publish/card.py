@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ebmctl import settings
-from ebmctl.card import how_made, licence_of, public_name
-from ebmctl.checkpoint import ModelConfig
-from ebmctl.images import grid
-from ebmctl.model import Model, sample
-from ebmctl.plots import curve
-from ebmctl.results import Result, model_index
-from ebmctl.schema import Recipe
+from ebmctl.config import conversion
+from ebmctl.models.card import how_made, licence_of, public_name
+from ebmctl.models.folder import ModelConfig
+from ebmctl.models.pictures import grid
+from ebmctl.models.model import Model, sample
+from ebmctl.publish.plots import curve
+from ebmctl.evaluation.card_rows import Result, model_index
+from ebmctl.config.schema import Recipe
 
 PICTURE_LIMIT = 48_000  # bytes of a PNG; a larger picture becomes a JPEG
 LARGEST_PICTURE = 512  # pixels
@@ -140,7 +140,7 @@ def without_paths(document: dict[str, Any]) -> dict[str, Any]:
 
 def public_recipe(recipe: Recipe) -> str:
     """A recipe as TOML, without this machine's paths."""
-    return settings.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])
+    return conversion.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])
 
 
 def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:

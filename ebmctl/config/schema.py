@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from ebmctl import settings
+from ebmctl.config import conversion
 from ebmctl.core.config import FlowConfig, SampleConfig
 
 
@@ -160,7 +160,7 @@ class Part:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as a recipe file holds them."""
-        return {"name": self.name, **settings.plain(self.options)}
+        return {"name": self.name, **conversion.plain(self.options)}
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Recipe:
             elif isinstance(value, tuple):
                 result |= {item.name: [_phase_mapping(phase) for phase in value]} if value else {}
             else:
-                result[item.name] = value if isinstance(value, str) else settings.plain(value)
+                result[item.name] = value if isinstance(value, str) else conversion.plain(value)
         return result
 
 
@@ -248,5 +248,5 @@ def _phase_mapping(phase: Phase) -> dict[str, Any]:
     return {
         "share": phase.share,
         "objective": phase.objective.to_mapping(),
-        "optimizer": settings.plain(phase.optimizer),
+        "optimizer": conversion.plain(phase.optimizer),
     }

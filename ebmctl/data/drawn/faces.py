@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ebmctl.data.base import DataRequest, ImageDataset
-from ebmctl.data.drawn import DrawnImages, stream
+from ebmctl.data.drawn.images import DrawnImages, stream
 from ebmctl.data.transform import to_pixels
 
 ATTRIBUTES = ("young", "female", "smiling", "wavy_hair")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ebmctl import settings
-from ebmctl.checkpoint import ModelConfig
+from ebmctl.config import conversion
+from ebmctl.models.folder import ModelConfig
 from ebmctl.files import user_path
 
 CARD = """\
@@ -41,7 +41,7 @@ def model_card(config: ModelConfig) -> str:
         licence=licence_of(config),
         made=how_made(config),
         folder="PATH-OF-THIS-FOLDER",
-        recipe=settings.dump_toml(config.recipe.to_mapping()),
+        recipe=conversion.dump_toml(config.recipe.to_mapping()),
     )
 
 

@@ -13,14 +13,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ebmctl.checkpoint import ModelConfig
+from ebmctl.models.folder import ModelConfig
 from ebmctl.errors import DivergedError, EbmctlError
-from ebmctl.fit import StepMetrics, Trainer, fit
-from ebmctl.guard import Guard
-from ebmctl.model import Model
-from ebmctl.parallel import any_process, highest
-from ebmctl.runfolder import RunFolder, snapshot
-from ebmctl.schema import EVAL_DISTANCE
+from ebmctl.training.trainer import StepMetrics, Trainer, fit
+from ebmctl.training.guard import Guard
+from ebmctl.models.model import Model
+from ebmctl.training.parallel import any_process, highest
+from ebmctl.training.folder import RunFolder, snapshot
+from ebmctl.config.schema import EVAL_DISTANCE
 
 
 @dataclass(frozen=True)

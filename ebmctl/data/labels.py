@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ebmctl.data.base import ImageDataset
 from ebmctl.errors import UsageError, unknown
-from ebmctl.schema import Recipe
+from ebmctl.config.schema import Recipe
 
 
 def condition_labels(recipe: Recipe, dataset: ImageDataset) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pluggy
 
-from ebmctl import builtins, hookspecs, settings
+from ebmctl.config import builtins, hookspecs, conversion
 from ebmctl.errors import EbmctlError, UsageError
 
 HOOKS = {
@@ -234,7 +234,7 @@ class _Taken:
             raise ValueError(f"there is no recipe in '{folder}'")
         for item in sorted(files, key=lambda item: item.name):
             with resources.as_file(item) as file:
-                about = settings.read_toml(file).get("about", "")
+                about = conversion.read_toml(file).get("about", "")
             self.add(item.name.removesuffix(".toml"), f"{package}:{path}/{item.name}", about)
 
 

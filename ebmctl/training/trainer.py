@@ -13,8 +13,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ebmctl import registry
-from ebmctl.checkpoint import build_network, seeded, unconditional_names
+from ebmctl.config import registry
+from ebmctl.models.folder import build_network, unconditional_names
+from ebmctl.core.noise import seeded
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
 from ebmctl.core.langevin import Reporting
@@ -26,10 +27,10 @@ from ebmctl.data.order import IndexOrder, Order, ShardOrder
 from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError
-from ebmctl.gradients import accumulate, check_bound
-from ebmctl.labels import condition, condition_labels, dropped
-from ebmctl.parallel import any_process, gather_tensors
-from ebmctl.schema import Recipe
+from ebmctl.training.gradients import accumulate, check_bound
+from ebmctl.data.labels import condition, condition_labels, dropped
+from ebmctl.training.parallel import any_process, gather_tensors
+from ebmctl.config.schema import Recipe
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ebmctl import hub, settings
+from ebmctl.models import hub
+from ebmctl.config import conversion
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256, user_path
-from ebmctl.recipe import own_recipe
+from ebmctl.config.recipe import own_recipe
 
 Kind = Literal["generator", "concept", "classifier"]
 Standing = Literal["bundled", "cached", "remote", "unpublished"]
@@ -136,7 +137,7 @@ def own() -> Path | None:
 
 def read_zoo(path: Path, origin: str | None = None) -> dict[str, ZooModel]:
     """The entries of a zoo.toml by name; raises EbmctlError that names the entry at fault."""
-    models = settings.read_toml(path).get("models", {})
+    models = conversion.read_toml(path).get("models", {})
     found = {}
     if not isinstance(models, Mapping):
         raise EbmctlError(f"{path}: models is a table of tables, not {models!r}")
@@ -146,7 +147,7 @@ def read_zoo(path: Path, origin: str | None = None) -> dict[str, ZooModel]:
                 raise UsageError(f"models.{name} is a table, not {values!r}")
             if origin and ("bundled" in values or "origin" in values):
                 raise UsageError(f"models.{name}: a zoo of your own names models of the Hub, by repo and revision")
-            found[name] = settings.build(ZooModel, {**values, "name": name, "origin": origin}, f"models.{name}")
+            found[name] = conversion.build(ZooModel, {**values, "name": name, "origin": origin}, f"models.{name}")
     except (UsageError, TypeError) as error:
         raise EbmctlError(f"{path}: {error}") from error
     return found

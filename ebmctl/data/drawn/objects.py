@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ebmctl.data.base import DataRequest, ImageDataset
-from ebmctl.data.drawn import DrawnImages, stream
-from ebmctl.data.render import DISTANCE, SOLIDS, Array, Scenes, render
+from ebmctl.data.drawn.images import DrawnImages, stream
+from ebmctl.data.drawn.render import DISTANCE, SOLIDS, Array, Scenes, render
 from ebmctl.data.transform import fit_pixels
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {

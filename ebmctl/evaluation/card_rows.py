@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebmctl.checkpoint import read_json
+from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
 
 OUTLIER_FIGURES = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}

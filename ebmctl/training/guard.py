@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.schema import GuardConfig
+from ebmctl.config.schema import GuardConfig
 
 
 class Guard:

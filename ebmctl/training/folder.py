@@ -17,16 +17,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl import __version__, registry, settings
-from ebmctl.card import model_card
-from ebmctl.checkpoint import ModelConfig, load_checkpoint, read_json, save_checkpoint, save_model
+from ebmctl import __version__
+from ebmctl.config import registry, conversion
+from ebmctl.models.card import model_card
+from ebmctl.models.folder import ModelConfig, save_model
+from ebmctl.training.checkpoint import load_checkpoint, save_checkpoint
+from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate
-from ebmctl.fit import Trainer
-from ebmctl.images import save_grid
-from ebmctl.model import Model, sample
-from ebmctl.recipe import from_mapping
-from ebmctl.schema import Recipe
+from ebmctl.training.trainer import Trainer
+from ebmctl.models.pictures import save_grid
+from ebmctl.models.model import Model, sample
+from ebmctl.config.recipe import from_mapping
+from ebmctl.config.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class RunFolder:
         except OSError as error:
             raise EbmctlError(f"can't make the run folder {path}: {error.strerror}") from error
         with atomic_file(path / "config.toml") as temporary:
-            temporary.write_text(settings.dump_toml(recipe.to_mapping()), encoding="utf-8")
+            temporary.write_text(conversion.dump_toml(recipe.to_mapping()), encoding="utf-8")
         folder.metrics.touch()
         folder.log("created")
         return folder
@@ -103,7 +106,7 @@ class RunFolder:
             listed = read_json(folder.model / "config.json").get("plugins", [])
         with contextlib.suppress(KeyError, TypeError, ValueError):  # what another program wrote into it
             registry.check_needed(listed)
-        return folder, from_mapping(settings.read_toml(path / "config.toml"))
+        return folder, from_mapping(conversion.read_toml(path / "config.toml"))
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""

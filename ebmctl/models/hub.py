@@ -20,7 +20,7 @@ from typing import Any
 
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256
-from ebmctl.hub_errors import explained
+from ebmctl.models.hub_errors import explained
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FILES = (CONFIG, WEIGHTS, CARD)

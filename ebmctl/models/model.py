@@ -10,16 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl import registry, settings
-from ebmctl.checkpoint import ModelConfig, load_model, seeded
+from ebmctl.config import registry, conversion
+from ebmctl.models.folder import ModelConfig, load_model
+from ebmctl.core.noise import seeded
 from ebmctl.core.energy import Conditioned, Energy, EnergyNetwork, frozen
-from ebmctl.core.flow import flow, gaussian_noise
+from ebmctl.core.flow import flow
+from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.langevin import Reporting, Sampler
-from ebmctl.core.sampling import Transition, chain, uniform_noise
+from ebmctl.core.sampling import Transition, chain
+from ebmctl.core.noise import uniform_noise
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
-from ebmctl.schema import Recipe
-from ebmctl.zoo import find_model
+from ebmctl.config.schema import Recipe
+from ebmctl.models.zoo import find_model
 
 FLOW_FRAMES = 20  # of a flow that are shown
 
@@ -201,8 +204,8 @@ def chain_parts(
 ) -> tuple[Sampler, Transition]:
     """A recipe's sampler, or another one by its name, and its transition: what Algorithm 2 alternates."""
     entry = registry.find("sampler", sampler or recipe.sampler.name)
-    own = settings.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
-    options: Any = settings.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
+    own = conversion.plain(recipe.sampler.options) if entry.name == recipe.sampler.name else {}
+    options: Any = conversion.build(entry.load_options(), {**own, **(sampler_options or {})}, "sampler")
     kernel: Sampler = entry.make(options, generator)
     transition: Transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, generator)
     return kernel, transition

@@ -9,21 +9,11 @@ from dataclasses import fields, replace
 from importlib import resources
 from typing import Any
 
-from ebmctl import registry, settings
+from ebmctl.config import registry, conversion
 from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import user_path
-from ebmctl.schema import (
-    DataConfig,
-    EvalConfig,
-    GuardConfig,
-    OodConfig,
-    OptimizerConfig,
-    Part,
-    Phase,
-    Recipe,
-    RunConfig,
-)
+from ebmctl.config.schema import DataConfig, EvalConfig, GuardConfig, OodConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
@@ -54,9 +44,9 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
             raise unknown("recipe section", key, known)
         if key not in ("about", "phases") and not isinstance(value, Mapping):
             raise UsageError(f"{key} is a section of a recipe; set a key of it, such as {key}.{_example(key)}")
-    made: dict[str, Any] = {"about": settings.convert(values.get("about", ""), str, "about")}
+    made: dict[str, Any] = {"about": conversion.convert(values.get("about", ""), str, "about")}
     for section, cls in _CONFIGS.items():
-        made[section] = settings.build(cls, values.get(section, {}), section)
+        made[section] = conversion.build(cls, values.get(section, {}), section)
     for section in _PARTS:
         made[section] = _part(section, values.get(section, {}), section)
     made["phases"] = _phases(values)
@@ -68,9 +58,9 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
 
 def _part(section: str, values: Mapping[str, Any], where: str) -> Part:
     options = dict(values)
-    name = settings.convert(options.pop("name", _DEFAULTS[section]), str, f"{where}.name")
+    name = conversion.convert(options.pop("name", _DEFAULTS[section]), str, f"{where}.name")
     config = registry.find(_PARTS[section], name).load_options()
-    return Part(name, settings.build(config, options, where))
+    return Part(name, conversion.build(config, options, where))
 
 
 def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
@@ -93,13 +83,13 @@ def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
         if objective.get("name", base["name"]) == base["name"]:
             objective = {**base, **objective}
         optimizer = {**values.get("optimizer", {}), **parts["optimizer"]}
-        share = settings.convert(phase.get("share", 0.0), float, f"{where}.share")
+        share = conversion.convert(phase.get("share", 0.0), float, f"{where}.share")
         try:
             made.append(
                 Phase(
                     share,
                     _part("objective", objective, f"{where}.objective"),
-                    settings.build(OptimizerConfig, optimizer, f"{where}.optimizer"),
+                    conversion.build(OptimizerConfig, optimizer, f"{where}.optimizer"),
                 )
             )
         except ValueError as error:
@@ -119,10 +109,10 @@ def bundled() -> list[str]:
 def read(name: str) -> dict[str, Any]:
     """The plain values of a recipe: one that ships by its name, or a file by its path."""
     if name.endswith(".toml") or "/" in name or os.sep in name:
-        return settings.read_toml(user_path(name))
+        return conversion.read_toml(user_path(name))
     package, _, inside = str(registry.find("recipe", name).factory).partition(":")
     with resources.as_file(resources.files(package) / inside) as path:
-        return settings.read_toml(path)
+        return conversion.read_toml(path)
 
 
 def own_recipe(dataset: str) -> str:
@@ -142,7 +132,7 @@ def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags:
     size, channels = registry.native_shape(dataset)
     values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": dataset}
     for text in [*shlex.split(os.environ.get("EBMCTL_SET", "")), *assignments]:
-        path, value = settings.parse_assignment(text)
+        path, value = conversion.parse_assignment(text)
         _forget_another_part(values, path, value)
         merge(values, path, value)
     for key, value in flags.items():

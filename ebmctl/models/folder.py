@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ebmctl import registry
+from ebmctl.config import registry
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder, sha256
-from ebmctl.recipe import from_mapping
-from ebmctl.schema import Part, Recipe
+from ebmctl.config.recipe import from_mapping
+from ebmctl.config.schema import Part, Recipe
 
 FORMAT = 1
 LARGEST_JSON = 16 << 20  # bytes; a model's or a checkpoint's has a few thousand

@@ -35,7 +35,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
         "cls": "".join(word.capitalize() for word in words),
         "ebmctl": ".".join(__version__.split(".")[:2]),
     }
-    source = resources.files("ebmctl.template") / "files"
+    source = resources.files("ebmctl.cli.template") / "files"
     try:
         folder.mkdir(parents=True)
         written = []

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.checkpoint import seeded, unconditional_names
+from ebmctl.core.noise import seeded
+from ebmctl.models.folder import unconditional_names
 from ebmctl.core.compose import Immediate, mixed
 from ebmctl.core.energy import frozen
 from ebmctl.errors import UsageError, unknown
-from ebmctl.expression import And, Concept, Expression, Not, Weighted, concepts
-from ebmctl.model import Model, draw_chain, load
-from ebmctl.zoo import ZooModel, zoo
+from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted, concepts
+from ebmctl.models.model import Model, draw_chain, load
+from ebmctl.models.zoo import ZooModel, zoo
 
 YES, NO = "yes", "no"
 TOLD_APART, BY_HEAD = 4.0, 32.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ebmctl.hookspecs import Register, RegisterRecipes, hookimpl
+from ebmctl.config.hookspecs import Register, RegisterRecipes, hookimpl
 
 DATASETS: dict[str, tuple[str, str]] = {
     "digits": ("ebmctl.data.digits:make", "1,797 handwritten digits that scikit-learn ships"),
@@ -18,8 +18,8 @@ DATASETS: dict[str, tuple[str, str]] = {
     "celeba": ("ebmctl.data.celeba:make_celeba", "202,599 faces with 40 attributes"),
     "celebahq": ("ebmctl.data.celeba:make_celebahq", "30,000 faces with 40 attributes (CelebAMask-HQ)"),
     "lsun-bedroom": ("ebmctl.data.lsun:make", "3 million bedrooms (lmdb)"),
-    "faces": ("ebmctl.data.faces:make", "55,000 cartoon faces that are drawn here, with 4 attributes, 32x32"),
-    "objects": ("ebmctl.data.objects:make", "55,000 shaded solids that are drawn here, with 4 attributes, 32x32"),
+    "faces": ("ebmctl.data.drawn.faces:make", "55,000 cartoon faces that are drawn here, with 4 attributes, 32x32"),
+    "objects": ("ebmctl.data.drawn.objects:make", "55,000 shaded solids that are drawn here, with 4 attributes, 32x32"),
     "noise": ("ebmctl.data.synthetic:make_noise", "uniform noise"),
     "constant": ("ebmctl.data.synthetic:make_constant", "images of one colour each"),
 }

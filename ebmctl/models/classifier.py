@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from ebmctl.checkpoint import read_json, read_tensors, write_tensors
+from ebmctl.files import read_json
+from ebmctl.models.tensors import read_tensors, write_tensors
 from ebmctl.data.base import ImageDataset
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder, sha256
-from ebmctl.zoo import entry_folder, find_model, zoo
+from ebmctl.models.zoo import entry_folder, find_model, zoo
 
 FORMAT = 1
 KIND = "classifier"

@@ -10,16 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebmctl import hub, settings, zoo
-from ebmctl.card import public_name
-from ebmctl.checkpoint import ModelConfig, read_json
+from ebmctl.models import hub, zoo
+from ebmctl.config import conversion
+from ebmctl.models.card import public_name
+from ebmctl.models.folder import ModelConfig
+from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256
-from ebmctl.hub_card import model_card, without_paths
-from ebmctl.model import load
-from ebmctl.recipe import own_recipe
-from ebmctl.results import Result, read_results
-from ebmctl.runfolder import RunFolder
+from ebmctl.publish.card import model_card
+from ebmctl.models.card import without_paths
+from ebmctl.models.model import load
+from ebmctl.config.recipe import own_recipe
+from ebmctl.evaluation.card_rows import Result, read_results
+from ebmctl.training.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -90,4 +93,4 @@ def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> s
         "recipe": own_recipe(dataset),
         **({"family": dataset, "concept": concept, **meant} if concept else {}),
     }
-    return settings.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")
+    return conversion.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")

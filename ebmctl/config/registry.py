@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ebmctl import plugins
+from ebmctl.config import plugins
 from ebmctl.errors import EbmctlError, unknown
 from ebmctl.files import user_path
-from ebmctl.plugins import Entry
+from ebmctl.config.plugins import Entry
 
 
 @functools.cache

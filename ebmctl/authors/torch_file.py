@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from ebmctl.pickled import PARAMETER, TENSOR, Call, interpret
+from ebmctl.authors.pickled import PARAMETER, TENSOR, Call, interpret
 
 _DTYPES = {
     "FloatStorage": torch.float32,
