@@ -12,14 +12,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ebmctl.config import recipe as recipes
 from ebmctl.config import conversion
+from ebmctl.config import recipe as recipes
+from ebmctl.files import atomic_folder, read_json, sha256
 from ebmctl.models import zoo
 from ebmctl.models.card import model_card
-from ebmctl.models.folder import load_model, save_model, unconditional_names
-from ebmctl.files import read_json
 from ebmctl.models.classifier import load_classifier
-from ebmctl.files import atomic_folder, sha256
+from ebmctl.models.folder import load_model, save_model, unconditional_names
 from ebmctl.models.zoo import find_model
 
 FILES = ("config.json", "model.safetensors", "README.md")

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from ebmctl.data.base import TensorImages
-from ebmctl.training.trainer import Trainer
 from ebmctl.config.recipe import resolve
-from ebmctl.training.loop import train
+from ebmctl.data.base import TensorImages
 from ebmctl.training.folder import RunFolder
+from ebmctl.training.loop import train
+from ebmctl.training.trainer import Trainer
 
 STEPS, EVERY = 60, 20
 SMALL = ["network.width=8", "objective.steps=2", "optimizer.batch_size=4", "objective.buffer_policy=fifo"]

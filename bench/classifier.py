@@ -26,12 +26,21 @@ from torch.nn import functional as F
 
 from ebmctl import __version__
 from ebmctl.config import registry
-from ebmctl.models.classifier import PLAIN, RESNET18, Classifier, ClassifierConfig, ClassifierNetwork, heads_of, save_classifier, targets
 from ebmctl.data.base import DataRequest, ImageDataset, TensorImages
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.drawn.images import DrawnImages
 from ebmctl.data.transform import to_float
 from ebmctl.files import sha256
+from ebmctl.models.classifier import (
+    PLAIN,
+    RESNET18,
+    Classifier,
+    ClassifierConfig,
+    ClassifierNetwork,
+    heads_of,
+    save_classifier,
+    targets,
+)
 
 FRESH = 40_000
 APART = 10_000_000  # the first index of what is drawn for classifiers; the energies' are below 50,000

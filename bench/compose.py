@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
 from bench.timing import best
-from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.compose.composition import PLAIN, Algebra, Composition, Vocabulary
+from ebmctl.compose.expression import parse
+from ebmctl.config.recipe import resolve
 from ebmctl.core.compose import Immediate
 from ebmctl.core.energy import energy_gradient
-from ebmctl.compose.expression import parse
+from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.models.model import Model
-from ebmctl.config.recipe import resolve
 
 NAMES = ("young", "female", "smiling", "wavy_hair")
 IMAGES = 16

@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
+from ebmctl.config.registry import find
 from ebmctl.data.base import DataRequest, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.models.model import Model
-from ebmctl.config.registry import find
 
 Array = NDArray[np.float64]
 

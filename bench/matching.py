@@ -7,8 +7,8 @@ import torch
 from bench import cifar
 from bench.timing import best
 from ebmctl.core.energy import Conditioned
-from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.matching import matching_loss, optimal_pairing
+from ebmctl.core.noise import gaussian_noise
 
 BATCH = 128
 

@@ -38,8 +38,8 @@ def plain(pipe: Connection, batch: int) -> None:
 
 def training(pipe: Connection, batch: int) -> None:
     from bench.step import trainer
-    from ebmctl.data.base import ImageBatch
     from ebmctl.config.recipe import resolve
+    from ebmctl.data.base import ImageBatch
 
     settings = ["objective.steps=2", f"optimizer.batch_size={batch}"]
     made = trainer(resolve("cifar10", None, settings, {}))

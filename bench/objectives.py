@@ -17,11 +17,11 @@ from accelerate import Accelerator
 
 import ebmctl
 from bench.judge import Judge, auroc, images
-from ebmctl.training import loop as run
-from ebmctl.training.trainer import Trainer, load_data
-from ebmctl.models.pictures import save_grid
 from ebmctl.config.recipe import resolve
+from ebmctl.models.pictures import save_grid
+from ebmctl.training import loop as run
 from ebmctl.training.folder import RunFolder
+from ebmctl.training.trainer import Trainer, load_data
 
 OUTSIDE = {"digits": ("fashion-mnist", "noise"), "fashion-mnist": ("digits", "noise")}
 

@@ -8,14 +8,14 @@ import torch
 
 from bench import cifar
 from bench.timing import best
-from ebmctl.models.folder import ModelConfig
+from ebmctl.config.recipe import resolve
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import scores
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.ood import Detector, Settings
+from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
-from ebmctl.config.recipe import resolve
 
 COUNT = 512
 

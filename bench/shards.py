@@ -61,8 +61,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from ebmctl.data.base import DataRequest
 from ebmctl.data.shards import ShardImages
-from ebmctl.fit import Trainer, fit
-from ebmctl.recipe import resolve
+from ebmctl.training.trainer import Trainer, fit
+from ebmctl.config.recipe import resolve
 changes = ["network.width=8", "network.blocks=[0]", "network.multipliers=[1]", "network.scales=1",
            "network.attention=0", "objective.steps=1", "objective.kl_loss=false", "objective.buffer_size=100",
            "optimizer.batch_size=64", "run.steps=30"]

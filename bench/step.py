@@ -8,13 +8,13 @@ import torch
 from accelerate import Accelerator
 
 from bench.timing import best
+from ebmctl.config.recipe import resolve
+from ebmctl.config.schema import Part, Recipe
 from ebmctl.core.config import LangevinConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin, run
 from ebmctl.data.base import TensorImages
 from ebmctl.training.trainer import Trainer
-from ebmctl.config.recipe import resolve
-from ebmctl.config.schema import Part, Recipe
 
 
 def trainer(recipe: Recipe) -> Trainer:

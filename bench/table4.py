@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
+from ebmctl.compose.expression import concepts, parse
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.composition import prepare
-from ebmctl.compose.expression import concepts, parse
 from ebmctl.models.pictures import save_grid
 
 ROWS = {

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import ebmctl
-from ebmctl.config import builtins, recipe, registry, schema, conversion
+from ebmctl.config import builtins, conversion, recipe, registry, schema
 from ebmctl.core.config import FlowConfig, SampleConfig
 
 os.environ["EBMCTL_PLUGINS"] = ""  # what ships, whatever is installed here

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from ebmctl.config import recipe, registry
+    from ebmctl.config.hookspecs import Register, RegisterRecipes, hookimpl
     from ebmctl.core.compose import mixture, negate, product
     from ebmctl.core.energy import Energy, EnergyNetwork
     from ebmctl.core.langevin import Sampler
     from ebmctl.core.objective import LossTerm, Objective
-    from ebmctl.config.hookspecs import hookimpl
     from ebmctl.models.model import Model, load, sample
 
 _WHERE = {
@@ -24,6 +25,8 @@ _WHERE = {
     "LossTerm": "ebmctl.core.objective",
     "Model": "ebmctl.models.model",
     "Objective": "ebmctl.core.objective",
+    "Register": "ebmctl.config.hookspecs",
+    "RegisterRecipes": "ebmctl.config.hookspecs",
     "Sampler": "ebmctl.core.langevin",
     "hookimpl": "ebmctl.config.hookspecs",
     "load": "ebmctl.models.model",
@@ -32,12 +35,15 @@ _WHERE = {
     "product": "ebmctl.core.compose",
     "sample": "ebmctl.models.model",
 }
+_MODULES = ("recipe", "registry")  # of `ebmctl.config`, for plugins' tests
 __all__ = [
     "Energy",
     "EnergyNetwork",
     "LossTerm",
     "Model",
     "Objective",
+    "Register",
+    "RegisterRecipes",
     "Sampler",
     "__version__",
     "hookimpl",
@@ -45,11 +51,15 @@ __all__ = [
     "mixture",
     "negate",
     "product",
+    "recipe",
+    "registry",
     "sample",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"ebmctl.config.{name}")
     if name in _WHERE:
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module 'ebmctl' has no attribute '{name}'")

@@ -1,16 +1,20 @@
-"""Paths as users write them, and writing files so that nothing is ever half-written."""
+"""Paths as users write them, reading JSON, and writing files so that nothing is ever half-written."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ebmctl.errors import EbmctlError
+
+LARGEST_JSON = 16 << 20  # bytes; a model's or a checkpoint's has a few thousand
 
 
 def user_path(text: str | Path) -> Path:
@@ -85,6 +89,21 @@ def check_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises EbmctlError with one line."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise EbmctlError(f"{path} has {path.stat().st_size:,} bytes, far more than one of ebmctl's")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EbmctlError(f"can't read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise EbmctlError(f"{path} is not a JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise EbmctlError(f"{path} holds no JSON object")
+    return document
 
 
 def sha256(path: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from ebmctl.config.recipe import resolve
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
-from ebmctl.config.recipe import resolve
 from tests.core.quadratic import Quadratic
 
 VOID = {"meta", "link", "img", "source", "path", "polyline", "br"}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from ebmctl.models.folder import ModelConfig, build_network, save_model
-from ebmctl.core.config import MatchingConfig
 from ebmctl.config.schema import Part
+from ebmctl.core.config import MatchingConfig
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.hub_server import Hub
 from tests.test_cli import call
 from tests.test_run import recipe

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from ebmctl.core import cd
 from ebmctl.core.energy import frozen
-from ebmctl.training.trainer import Trainer, fit
 from ebmctl.training.gradients import accumulate
+from ebmctl.training.trainer import Trainer, fit
 from tests.test_run import images, recipe
 
 JOINED = 8

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from ebmctl.models.classifier import Classifier, ClassifierConfig, Head, heads_of, save_classifier, targets
 from ebmctl.compose.composition import Algebra, Composition, vocabulary
-from ebmctl.data.drawn import faces
+from ebmctl.compose.expression import parse
 from ebmctl.data.base import DataRequest
+from ebmctl.data.drawn import faces
 from ebmctl.data.transform import to_float
 from ebmctl.errors import UsageError
 from ebmctl.evaluation import composition as checks
 from ebmctl.evaluation.intervals import wilson
-from ebmctl.compose.expression import parse
+from ebmctl.models.classifier import Classifier, ClassifierConfig, Head, heads_of, save_classifier, targets
 from tests.test_classifier import tiny
 from tests.test_cli import call
 from tests.test_composition import save

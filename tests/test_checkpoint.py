@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 import ebmctl
-from ebmctl.models import folder as checkpoint
 from ebmctl import files
-from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
+from ebmctl.models import folder as checkpoint
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.test_run import recipe
 
 

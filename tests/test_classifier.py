@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ebmctl.models import classifier, zoo
-from ebmctl.models.classifier import Classifier, ClassifierConfig, ClassifierNetwork, Head, load_classifier, save_classifier
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.models import classifier, zoo
+from ebmctl.models.classifier import (
+    Classifier,
+    ClassifierConfig,
+    ClassifierNetwork,
+    Head,
+    load_classifier,
+    save_classifier,
+)
 from ebmctl.models.model import load
 
 HEADS = (Head("smiling", ("not smiling", "smiling")), Head("form", ("form=cube", "form=ball", "form=cone")))

@@ -11,14 +11,14 @@ from accelerate import Accelerator
 from PIL import Image
 
 from ebmctl.compose.composition import PLAIN, Algebra, Composition, label_values, vocabulary
+from ebmctl.compose.expression import parse
+from ebmctl.config.recipe import resolve
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import UsageError
-from ebmctl.compose.expression import parse
-from ebmctl.training.trainer import Trainer
 from ebmctl.models.model import frames, load
-from ebmctl.config.recipe import resolve
 from ebmctl.training.folder import RunFolder, snapshot
+from ebmctl.training.trainer import Trainer
 from tests.test_cli import call
 
 TINY = [

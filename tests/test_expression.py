@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebmctl.errors import UsageError
 from ebmctl.compose.expression import And, Concept, Expression, Not, Or, Weighted, concepts, parse, parse_terms
+from ebmctl.errors import UsageError
 
 A, B, C = Concept("a"), Concept("b"), Concept("c")
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from ebmctl.config import conversion
-from ebmctl.training.checkpoint import load_checkpoint
-from ebmctl.errors import EbmctlError
 from ebmctl.config.recipe import resolve
+from ebmctl.errors import EbmctlError
+from ebmctl.training.checkpoint import load_checkpoint
 from ebmctl.training.folder import check_disk
 from tests.test_cli import process
 from tests.test_run import TINY, trainer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ebmctl.models.folder import ModelConfig
+from ebmctl.config.recipe import resolve
 from ebmctl.core.config import SampleConfig
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import paper_figures
@@ -20,8 +20,8 @@ from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.nearest import Neighbours, memorisation
 from ebmctl.evaluation.panels import around
 from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of, read_lines
+from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
-from ebmctl.config.recipe import resolve
 from tests.core.quadratic import Quadratic
 from tests.test_cli import call
 

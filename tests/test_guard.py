@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 
+from ebmctl.config.schema import GuardConfig
 from ebmctl.errors import DivergedError, UsageError
-from ebmctl.training.trainer import fit
+from ebmctl.training.folder import RunFolder
 from ebmctl.training.gradients import check_bound
 from ebmctl.training.guard import Guard, nearest_distance, spread
 from ebmctl.training.loop import Finished, RolledBack, train
-from ebmctl.training.folder import RunFolder
-from ebmctl.config.schema import GuardConfig
+from ebmctl.training.trainer import fit
 from tests.test_run import recipe, trainer
 
 

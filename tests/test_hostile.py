@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import ebmctl
-from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.test_run import recipe
 
 

@@ -8,8 +8,8 @@ import torch
 from ebmctl.config import recipe as recipes
 from ebmctl.data.base import TensorImages
 from ebmctl.data.drawn.objects import ATTRIBUTES
-from ebmctl.errors import UsageError
 from ebmctl.data.labels import attributes, condition, condition_labels
+from ebmctl.errors import UsageError
 from tests.data.formats import load
 from tests.spies import spied
 from tests.test_run import images as noise

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from ebmctl.models.folder import ModelConfig
+from ebmctl.config.recipe import resolve
 from ebmctl.core.ais import AisConfig, LogZ
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings, bits_per_dimension
+from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
-from ebmctl.config.recipe import resolve
 from tests.core.quadratic import Quadratic
 
 SIZE, MEAN, STD = 16, 0.5, 0.08

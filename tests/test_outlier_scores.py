@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ebmctl.models.folder import ModelConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork
 from ebmctl.data import synthetic
 from ebmctl.evaluation import metrics, scores
 from ebmctl.evaluation.ood import Detector, Settings
+from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
 from tests.test_run import recipe
 

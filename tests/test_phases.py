@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import ebmctl
+from ebmctl.config import conversion, registry
 from ebmctl.config import recipe as recipes
-from ebmctl.config import registry, conversion
-from ebmctl.errors import UsageError
-from ebmctl.training.trainer import fit
 from ebmctl.config.registry import Entry
+from ebmctl.errors import UsageError
 from ebmctl.training.folder import RunFolder
+from ebmctl.training.trainer import fit
 from tests.test_run import check_resuming, finish, images, recipe, trainer
 
 MATCHING = 'objective={name="energy-matching"}, optimizer={lr=1e-3, decay="cosine", ema=0.5}'

@@ -9,8 +9,8 @@ import pytest
 
 import ebmctl
 from ebmctl.config import plugins, recipe, registry
-from ebmctl.models.folder import ModelConfig, build_network, save_model
 from ebmctl.errors import EbmctlError
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.plugin_site import GOOD, HOOK, forget, write
 from tests.test_cli import call
 from tests.test_run import recipe as tiny_recipe

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import ebmctl
-from ebmctl.models import hub as hubs
 from ebmctl.files import sha256
+from ebmctl.models import hub as hubs
 from tests.hub_models import error_of, put, saved
 from tests.hub_server import Fault
 from tests.test_cli import call, process

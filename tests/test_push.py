@@ -13,9 +13,9 @@ import yaml
 from PIL import Image
 
 import ebmctl
-from ebmctl.models import hub as hubs
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
+from ebmctl.models import hub as hubs
 from tests.hub_models import error_of, put, saved
 from tests.hub_server import READER, STRANGER, Fault
 from tests.test_cli import call

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebmctl.config import recipe, conversion
+from ebmctl.config import conversion, recipe
 from ebmctl.core.config import ResidualConfig
 from ebmctl.errors import UsageError
 

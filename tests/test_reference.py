@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from ebmctl.authors.networks import recognise
+from ebmctl.authors.torch_file import read_checkpoint
 from ebmctl.core.energy import frozen
 from ebmctl.core.nets.residual import ResidualEnergy
-from ebmctl.authors.torch_file import read_checkpoint
 
 FOLDER = Path(os.environ.get("EBMCTL_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
 

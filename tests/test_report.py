@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import ebmctl
-from ebmctl.models import card
+from ebmctl.config.recipe import resolve
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import paper_figures
 from ebmctl.evaluation.generation import Generation
@@ -24,7 +24,7 @@ from ebmctl.evaluation.report.curves import charts
 from ebmctl.evaluation.report.page import UNFIT, Page, Report
 from ebmctl.evaluation.report.pictures import chains_shown, some
 from ebmctl.evaluation.report.results import quality as quality_result
-from ebmctl.config.recipe import resolve
+from ebmctl.models import card
 from ebmctl.models.zoo import PACKAGE
 from tests.html_page import checked, quadratic, sections
 from tests.test_cli import call
@@ -134,7 +134,7 @@ def test_composition(workplace):
 
 def test_the_command_of_a_result(workplace):
     """Flags, repeated options, options of several forms, and where something is on this machine."""
-    young = str(PACKAGE / "models" / "faces-young")
+    young = str(PACKAGE / "weights" / "faces-young")
     few = ["--flow-steps", "1", "-n", "1", "--set", "noise=0.5", "--set", "step_size=1"]
     given = ["not:mine", "--model", f"mine={young}", "--no-shared", "--out", str(workplace / "a b.png"), *few]
     status, out, err = call("compose", *given, "--debug", "--json")

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 
 import ebmctl
 from ebmctl.config import recipe as recipes
-from ebmctl.training import loop as run
+from ebmctl.config.schema import Recipe
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
-from ebmctl.training.trainer import Trainer, fit
+from ebmctl.training import loop as run
 from ebmctl.training.folder import RunFolder, latest_run, next_run
-from ebmctl.config.schema import Recipe
+from ebmctl.training.trainer import Trainer, fit
 
 TINY = [
     "data.size=8",

@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.core.energy import frozen
 from ebmctl.evaluation import training
 from ebmctl.evaluation.generation import Generation
-from ebmctl.training.trainer import Trainer, fit
+from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.models.model import Model
+from ebmctl.training.trainer import Trainer, fit
 from tests.spies import OneOfTwo
 from tests.test_run import images, recipe, trainer
 from tests.test_training_score import scored

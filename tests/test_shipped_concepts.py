@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ebmctl.compose.composition import Algebra, Composition, vocabulary
-from ebmctl.evaluation.composition import prepare
 from ebmctl.compose.expression import concepts, parse
+from ebmctl.evaluation.composition import prepare
 from ebmctl.models.zoo import entry_folder, zoo
 
 LARGEST = 1_500_000  # bytes

@@ -10,11 +10,11 @@ import torch
 
 import ebmctl
 from ebmctl.config import recipe as recipes
-from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.core.buffer import quantize
 from ebmctl.data.datasets import default_root
 from ebmctl.errors import UsageError
 from ebmctl.evaluation.training import TrainingScore
+from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.models.model import Model
 from ebmctl.training.folder import RunFolder
 from tests.test_cli import call

@@ -8,11 +8,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from ebmctl.config.recipe import resolve
 from ebmctl.data.base import DataRequest
 from ebmctl.data.drawn.faces import make
 from ebmctl.errors import UsageError
 from ebmctl.training.trainer import Trainer
-from ebmctl.config.recipe import resolve
 from tests.test_cli import call
 
 SMALL = [

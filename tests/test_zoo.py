@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ebmctl.models import zoo
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
+from ebmctl.models import zoo
 from tests.test_cli import call, process
 
 GOOD = """
@@ -69,7 +69,7 @@ def test_what_ships_is_whole() -> None:
 
 
 def test_an_altered_bundled_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "models" / "toy"
+    folder = tmp_path / "weights" / "toy"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"altered")
     monkeypatch.setattr(zoo, "PACKAGE", tmp_path)
@@ -190,7 +190,7 @@ def test_unpublished_models_are_nobodys_default() -> None:
 
 
 def test_the_command_line(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "package" / "models" / "toy"
+    folder = tmp_path / "package" / "weights" / "toy"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 2000)
     figure = '[[models."residual.toy".figures]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'

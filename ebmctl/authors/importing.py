@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ebmctl import __version__
-from ebmctl.config import recipe
 from ebmctl.authors.networks import Recognised, recognise
-from ebmctl.models.folder import ModelConfig, build_network
+from ebmctl.authors.torch_file import read_checkpoint
+from ebmctl.config import recipe
+from ebmctl.config.schema import Part, Recipe
 from ebmctl.core.config import LangevinConfig
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256
-from ebmctl.config.schema import Part, Recipe
-from ebmctl.authors.torch_file import read_checkpoint
+from ebmctl.models.folder import ModelConfig, build_network
 
 Weights = Literal["ema", "model"]
 _OBJECT_LABELS = {1: ("x", "y"), 2: ("size", "size again"), 3: ("sine", "cosine"), 4: ("not type", "type")}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.compose import expression as expressions
 from ebmctl.cli import console
 from ebmctl.cli.sample import check_pictures, run_chains, sampler_options
+from ebmctl.compose import expression as expressions
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _draw_and_show(
     command: str,
     as_json: bool,
 ) -> None:
-    from ebmctl.models.pictures import save_gif, save_grid
     from ebmctl.models.model import frames
+    from ebmctl.models.pictures import save_gif, save_grid
 
     began = time.monotonic()
     count = frames(composed.first.recipe, how["changes"])

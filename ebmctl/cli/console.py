@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
-from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE
+from ebmctl.errors import EbmctlError, UsageError
 
 DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
 JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import typer
 
-from ebmctl.config import registry
 from ebmctl.cli import console
+from ebmctl.config import registry
 
 app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,11 +33,11 @@ def prepare(
         console.choice("--split", split, ["train", "test"])
         registry.find_dataset(source)
         own_size, own_channels = registry.native_shape(source)
+        from ebmctl.config.conversion import build
+        from ebmctl.config.schema import DataConfig
         from ebmctl.data.base import DataRequest
         from ebmctl.data.datasets import default_root, open_dataset
         from ebmctl.data.shards import write_shards
-        from ebmctl.config.schema import DataConfig
-        from ebmctl.config.conversion import build
 
         wanted = build(DataConfig, {"size": size or own_size, "channels": channels or own_channels}, "")
         request = DataRequest(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ebmctl.config import conversion
 from ebmctl.cli import console
-from ebmctl.cli.train import make_accelerator
+from ebmctl.config import conversion
 from ebmctl.config.schema import Recipe
 
 
 def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
     """Print the resolved recipe, and an estimate from a few measured steps."""
     from ebmctl.training.estimate import estimate
+    from ebmctl.training.parallel import make_accelerator
 
     if not as_json:
         print(conversion.dump_toml(recipe.to_mapping()))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.config import registry
 from ebmctl.cli import console
+from ebmctl.config import registry
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ def evaluate(
 
         find_model(model)
 
-        from ebmctl.models.card import public_reference
         from ebmctl.cli.recorded import command
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
@@ -92,6 +91,7 @@ def evaluate(
         from ebmctl.evaluation.likelihood import LikelihoodSettings
         from ebmctl.evaluation.paper_figures import metrics_of
         from ebmctl.evaluation.report.page import Report
+        from ebmctl.models.card import public_reference
         from ebmctl.models.model import load
 
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.config import registry
 from ebmctl.cli import console
+from ebmctl.config import registry
 from ebmctl.errors import EbmctlError, UsageError
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ def _detector(
 
 def _default_model(inside: str) -> str:
     """The zoo's model for a dataset, or its latest run."""
-    from ebmctl.training.folder import latest_run
     from ebmctl.models.zoo import default_model
+    from ebmctl.training.folder import latest_run
 
     try:
         chosen = entry.name if (entry := default_model(inside)) else str(latest_run(RUNS, inside))

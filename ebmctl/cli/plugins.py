@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from ebmctl.config import plugins, recipe
 from ebmctl.cli import console
-from ebmctl.errors import EbmctlError
+from ebmctl.config import plugins, recipe
 from ebmctl.config.plugins import Entry, Plugin
+from ebmctl.errors import EbmctlError
 
 app = typer.Typer(help="Show what plugins add, or start one.", no_args_is_help=False, rich_markup_mode=None)
 

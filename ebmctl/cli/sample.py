@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.config import conversion
 from ebmctl.cli import console
+from ebmctl.config import conversion
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def sample(
         folder = find_model(model)
         options = sampler_options(assignments)
         check_pictures(out, chain)
-        from ebmctl.models.pictures import save_gif, save_grid
         from ebmctl.models.model import frames, load, sample_chain
+        from ebmctl.models.pictures import save_gif, save_grid
 
         loaded = load(folder)
         changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}

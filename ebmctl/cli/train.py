@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.config import recipe as recipes
 from ebmctl.cli import console
+from ebmctl.config import recipe as recipes
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from ebmctl.training.trainer import Trainer
-    from ebmctl.training.loop import Score
-    from ebmctl.training.folder import RunFolder
     from ebmctl.config.schema import Recipe
+    from ebmctl.training.folder import RunFolder
+    from ebmctl.training.loop import Score
+    from ebmctl.training.trainer import Trainer
 
 RUNS = Path("runs")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -68,6 +68,8 @@ def train(
             return
         path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
         resolved = _check_run(path, resolved, bool(resume), steps)
+        from ebmctl.training.parallel import make_accelerator
+
         accelerator = make_accelerator(device, processes)
         trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
         score = _score(trainer, data_dir)
@@ -102,20 +104,6 @@ def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
         again = f"ebmctl train {dataset} --resume {path} --processes {processes}"
         raise EbmctlError(f"a process of the run failed (see above); go on with: {again}")
     return status
-
-
-def make_accelerator(device: str, processes: int = 1) -> Accelerator:
-    """The device and the processes to train with; raises EbmctlError where they can't be had."""
-    import torch
-    from accelerate import Accelerator
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device in available and not available[device]:
-        raise EbmctlError(f"--device {device}: this machine has none that torch can use; try --device cpu")
-    accelerator = Accelerator(cpu=device == "cpu" or not any(available.values()))
-    if accelerator.num_processes < processes:
-        raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")
-    return accelerator
 
 
 def make_trainer(
@@ -157,8 +145,8 @@ def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) ->
 def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     """Make the run folder, or take its last checkpoint over."""
     from ebmctl.models.folder import load_model
-    from ebmctl.training.folder import RunFolder, check_disk
     from ebmctl.models.zoo import find_model
+    from ebmctl.training.folder import RunFolder, check_disk
 
     if resume:
         folder, _ = RunFolder.open(path)

@@ -75,8 +75,8 @@ def pull(
 ) -> None:
     """Download a model into the Hub's cache, and check it."""
     with console.guard(debug):
-        from ebmctl.models import hub, zoo
         from ebmctl.files import sha256
+        from ebmctl.models import hub, zoo
 
         if entry := zoo.find_entry(name):
             folder = zoo.entry_folder(entry)
@@ -126,9 +126,9 @@ def import_(
         target = out or Path("imported") / Path(recipe).stem
         if target.exists():
             raise EbmctlError(f"{target} exists already; choose another --out")
+        from ebmctl.authors.importing import import_checkpoint
         from ebmctl.models.card import model_card
         from ebmctl.models.folder import save_model
-        from ebmctl.authors.importing import import_checkpoint
 
         made = import_checkpoint(file, recipe, "ema" if weights == "ema" else "model", label)
         found = made.found

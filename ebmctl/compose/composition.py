@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.core.noise import seeded
-from ebmctl.models.folder import unconditional_names
+from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted, concepts
 from ebmctl.core.compose import Immediate, mixed
 from ebmctl.core.energy import frozen
+from ebmctl.core.noise import seeded
 from ebmctl.errors import UsageError, unknown
-from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted, concepts
+from ebmctl.models.folder import unconditional_names
 from ebmctl.models.model import Model, draw_chain, load
 from ebmctl.models.zoo import ZooModel, zoo
 

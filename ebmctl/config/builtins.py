@@ -19,7 +19,10 @@ DATASETS: dict[str, tuple[str, str]] = {
     "celebahq": ("ebmctl.data.celeba:make_celebahq", "30,000 faces with 40 attributes (CelebAMask-HQ)"),
     "lsun-bedroom": ("ebmctl.data.lsun:make", "3 million bedrooms (lmdb)"),
     "faces": ("ebmctl.data.drawn.faces:make", "55,000 cartoon faces that are drawn here, with 4 attributes, 32x32"),
-    "objects": ("ebmctl.data.drawn.objects:make", "55,000 shaded solids that are drawn here, with 4 attributes, 32x32"),
+    "objects": (
+        "ebmctl.data.drawn.objects:make",
+        "55,000 shaded solids that are drawn here, with 4 attributes, 32x32",
+    ),
     "noise": ("ebmctl.data.synthetic:make_noise", "uniform noise"),
     "constant": ("ebmctl.data.synthetic:make_constant", "images of one colour each"),
 }

@@ -17,7 +17,7 @@ from typing import Any
 
 import pluggy
 
-from ebmctl.config import builtins, hookspecs, conversion
+from ebmctl.config import builtins, conversion, hookspecs
 from ebmctl.errors import EbmctlError, UsageError
 
 HOOKS = {

@@ -9,11 +9,21 @@ from dataclasses import fields, replace
 from importlib import resources
 from typing import Any
 
-from ebmctl.config import registry, conversion
+from ebmctl.config import conversion, registry
+from ebmctl.config.schema import (
+    DataConfig,
+    EvalConfig,
+    GuardConfig,
+    OodConfig,
+    OptimizerConfig,
+    Part,
+    Phase,
+    Recipe,
+    RunConfig,
+)
 from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import user_path
-from ebmctl.config.schema import DataConfig, EvalConfig, GuardConfig, OodConfig, OptimizerConfig, Part, Phase, Recipe, RunConfig
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}

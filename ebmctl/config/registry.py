@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ebmctl.config import plugins
+from ebmctl.config.plugins import Entry
 from ebmctl.errors import EbmctlError, unknown
 from ebmctl.files import user_path
-from ebmctl.config.plugins import Entry
 
 
 @functools.cache

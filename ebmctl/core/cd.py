@@ -12,9 +12,9 @@ from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import CDConfig, ICDConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler, run
+from ebmctl.core.noise import uniform_noise
 from ebmctl.core.objective import Freeze, LossTerm
 from ebmctl.core.sampling import Transition
-from ebmctl.core.noise import uniform_noise
 
 
 class ImprovedCD:

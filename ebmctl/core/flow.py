@@ -11,11 +11,6 @@ from ebmctl.core.config import FlowConfig
 from ebmctl.core.energy import Energy, energy_gradient
 
 
-def gaussian_noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Where a flow starts, (count, C, H, W): standard normal noise on [-1, 1], which is N(1/2, 1/4) on [0, 1]."""
-    return torch.randn((count, *shape), generator=generator, device=generator.device) / 2 + 0.5
-
-
 def temperature(time: float, config: FlowConfig) -> float:
     """The temperature at a time of the flow: 0 up to the cutoff, then linear up to its maximum at time 1."""
     if time < config.cutoff:

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from ebmctl.core.config import FlowConfig, MatchingConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient, frozen
 from ebmctl.core.flow import flow
-from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.langevin import Sampler
+from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.objective import Freeze, LossTerm
 from ebmctl.core.sampling import Transition
 

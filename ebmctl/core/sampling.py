@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import torch
 from torch import Tensor
 
 from ebmctl.core.config import SampleConfig
@@ -12,11 +11,6 @@ from ebmctl.core.energy import Energy
 from ebmctl.core.langevin import Sampler, run
 
 Transition = Callable[[Tensor], Tensor]
-
-
-def uniform_noise(count: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Images (count, C, H, W), uniform in [0, 1], from which chains start."""
-    return torch.rand((count, *shape), generator=generator, device=generator.device)
 
 
 def chain(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ebmctl.config.schema import Recipe
 from ebmctl.data.base import ImageDataset
 from ebmctl.errors import UsageError, unknown
-from ebmctl.config.schema import Recipe
 
 
 def condition_labels(recipe: Recipe, dataset: ImageDataset) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
+from ebmctl.files import read_json
 
 OUTLIER_FIGURES = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
 

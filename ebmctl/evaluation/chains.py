@@ -8,12 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ebmctl.core.noise import seeded
 from ebmctl.core.energy import Conditioned, energy_gradient, frozen
 from ebmctl.core.flow import flow
-from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.langevin import run
-from ebmctl.core.noise import uniform_noise
+from ebmctl.core.noise import gaussian_noise, seeded, uniform_noise
 from ebmctl.errors import EbmctlError
 from ebmctl.models.model import Model, chain_parts
 

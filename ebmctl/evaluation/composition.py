@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.config import registry
-from ebmctl.models.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
 from ebmctl.compose.composition import Composition
+from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted
+from ebmctl.config import registry
 from ebmctl.core.augment import LUMA
 from ebmctl.data.base import DataRequest, ImageDataset
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.intervals import wilson
-from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted
+from ebmctl.models.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
 from ebmctl.models.model import Model
 
 Decide = Callable[[Concept], Tensor]  # whether images have what a concept says, (B,)

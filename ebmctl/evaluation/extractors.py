@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ebmctl.models.classifier import Classifier, default_classifier, load_classifier
 from ebmctl.data.transform import fit_pixels, to_float
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
+from ebmctl.models.classifier import Classifier, default_classifier, load_classifier
 
 INCEPTION = "inception"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"

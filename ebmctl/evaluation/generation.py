@@ -14,10 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ebmctl.files import read_json
 from ebmctl.core.buffer import quantize
 from ebmctl.errors import EbmctlError
-from ebmctl.files import atomic_file, atomic_folder
+from ebmctl.files import atomic_file, atomic_folder, read_json
 from ebmctl.models.model import Model, sample
 
 Told = Callable[[int, int], None]

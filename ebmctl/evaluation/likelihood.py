@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.core.noise import seeded
 from ebmctl.core.ais import AisConfig, Box, LogZ, Told, log_partition
 from ebmctl.core.energy import Conditioned, Energy, frozen
+from ebmctl.core.noise import seeded
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.models.model import Model

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ebmctl.config.schema import EVAL_SCORE
 from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
 from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.images import TestImages
@@ -17,7 +18,6 @@ from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
 from ebmctl.files import user_path
 from ebmctl.models.model import Model
-from ebmctl.config.schema import EVAL_SCORE
 
 CHAINS, AROUND, DESCENDED, NEAREST, ROWS = 8, 24, 25, 4, 8
 DESCENT_STEPS = 1000

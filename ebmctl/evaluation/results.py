@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
+from ebmctl.files import read_json
 
 DEPENDS = (
     "extractor",

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ebmctl.config import registry
+from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE, Recipe
 from ebmctl.core.buffer import quantize
 from ebmctl.data.base import DataRequest
 from ebmctl.data.datasets import open_dataset
+from ebmctl.data.labels import condition, condition_labels
 from ebmctl.evaluation import quality
 from ebmctl.evaluation.extractors import find_extractor, need_fidelity
-from ebmctl.data.labels import condition, condition_labels
 from ebmctl.models.model import Model, sample
-from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE, Recipe
 
 BATCH = 128
 

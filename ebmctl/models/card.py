@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ebmctl.config import conversion
-from ebmctl.models.folder import ModelConfig
+from ebmctl.config.schema import Recipe
 from ebmctl.files import user_path
+from ebmctl.models.folder import ModelConfig
 
 CARD = """\
 ---
@@ -77,3 +79,20 @@ def how_made(config: ModelConfig) -> str:
         which = "averaged weights" if str(made.get("weights")).startswith("ema") else "weights"
         return f"Imported by ebmctl {made.get('ebmctl')} from a checkpoint of the paper's authors ({which})."
     return f"Trained by ebmctl {made.get('ebmctl')}: {made.get('steps')} steps in {made.get('seconds')} s."
+
+
+def without_paths(document: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without this machine's paths: of images, of the model that training began with, of a judge."""
+    recipe = document["recipe"]
+    data, run = recipe["data"], recipe["run"]
+    kept = {**recipe, "data": {**data, "name": public_name(data["name"])}}
+    if run.get("init"):
+        kept["run"] = {**run, "init": Path(run["init"]).name}
+    if recipe.get("eval", {}).get("extractor"):
+        kept["eval"] = {**recipe["eval"], "extractor": Path(recipe["eval"]["extractor"]).name}
+    return {**document, "recipe": kept, **({"dataset": kept["data"]["name"]} if "dataset" in document else {})}
+
+
+def public_recipe(recipe: Recipe) -> str:
+    """A recipe as TOML, without this machine's paths."""
+    return conversion.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from ebmctl.files import read_json
-from ebmctl.models.tensors import read_tensors, write_tensors
 from ebmctl.data.base import ImageDataset
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.files import atomic_folder, sha256
+from ebmctl.files import atomic_folder, read_json, sha256
+from ebmctl.models.tensors import read_tensors, write_tensors
 from ebmctl.models.zoo import entry_folder, find_model, zoo
 
 FORMAT = 1

@@ -1,30 +1,25 @@
-"""Model folders, and the checkpoints of a run: tensors in safetensors, the rest in JSON, nothing pickled."""
+"""Model folders: the weights in safetensors, the rest in JSON and Markdown, nothing pickled."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ebmctl.config import registry
-from ebmctl.core.energy import EnergyNetwork
-from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.files import atomic_folder, sha256
 from ebmctl.config.recipe import from_mapping
 from ebmctl.config.schema import Part, Recipe
+from ebmctl.core.energy import EnergyNetwork
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.files import atomic_folder, read_json
+from ebmctl.models.tensors import opened, read_tensors, write_tensors
 
 FORMAT = 1
-LARGEST_JSON = 16 << 20  # bytes; a model's or a checkpoint's has a few thousand
-LARGEST_HEADER = 4 << 20  # of a safetensors file; the largest network's has less than 100 kB
 MOST_LABELS = 100_000
 
 
@@ -119,7 +114,7 @@ def _check_shapes(path: Path, part: Part, channels: int, labels: int) -> None:
             wanted = {name: list(t.shape) for name, t in build_network(part, channels, labels).state_dict().items()}
     except (NotImplementedError, RuntimeError):
         return  # a plugin's that can't be made without its values
-    with _opened(path) as file:
+    with opened(path) as file:
         found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
@@ -140,78 +135,3 @@ def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: P
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:
         raise EbmctlError(f"{where}: the weights do not fit the network in config.json") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises EbmctlError with one line."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise EbmctlError(f"{path} has {path.stat().st_size:,} bytes, far more than one of ebmctl's")
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EbmctlError(f"can't read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise EbmctlError(f"{path} is not a JSON file: {error}") from error
-    if not isinstance(document, dict):
-        raise EbmctlError(f"{path} holds no JSON object")
-    return document
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file; raises EbmctlError with one line."""
-    with _opened(path):
-        return load_file(path)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An open safetensors file whose header is whole and of a size that makes sense."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-        if length > LARGEST_HEADER:
-            raise EbmctlError(f"can't read {path}: its header would have {length:,} bytes")
-        with safe_open(path, framework="pt") as opened:
-            yield opened
-    except (OSError, SafetensorError) as error:
-        raise EbmctlError(f"can't read {path}: {error}") from error
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors; raises EbmctlError with one line."""
-    try:
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:  # a full disk among others
-        raise EbmctlError(f"can't write {path.parent.parent}: {error}") from error
-
-
-def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
-    """Write a training checkpoint with its checksum, whole or not at all."""
-    with atomic_folder(folder) as temporary:
-        write_tensors(temporary / "state.safetensors", tensors)
-        whole = {**document, "sha256": _checksum(temporary, document)}
-        (temporary / "state.json").write_text(json.dumps(whole) + "\n", encoding="utf-8")
-
-
-def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a training checkpoint; raises EbmctlError with one line, also where it was altered or cut short."""
-    document = read_json(folder / "state.json")
-    expected = document.pop("sha256", None)
-    try:
-        found = _checksum(folder, document)
-    except OSError as error:
-        raise EbmctlError(f"can't read {folder / 'state.safetensors'}: {error.strerror}") from error
-    if found != expected:
-        raise EbmctlError(f"the checkpoint {folder} was altered or cut short: its checksum is wrong")
-    return read_tensors(folder / "state.safetensors"), document
-
-
-def _checksum(folder: Path, document: Mapping[str, Any]) -> str:
-    """One checksum of the tensors' file and of the document."""
-    text = json.dumps(document, sort_keys=True) + sha256(folder / "state.safetensors")
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def seeded(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator on a device."""
-    return torch.Generator(device=device).manual_seed(seed)

@@ -10,18 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.config import registry, conversion
-from ebmctl.models.folder import ModelConfig, load_model
-from ebmctl.core.noise import seeded
+from ebmctl.config import conversion, registry
+from ebmctl.config.schema import Recipe
 from ebmctl.core.energy import Conditioned, Energy, EnergyNetwork, frozen
 from ebmctl.core.flow import flow
-from ebmctl.core.noise import gaussian_noise
 from ebmctl.core.langevin import Reporting, Sampler
+from ebmctl.core.noise import gaussian_noise, seeded, uniform_noise
 from ebmctl.core.sampling import Transition, chain
-from ebmctl.core.noise import uniform_noise
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
-from ebmctl.config.schema import Recipe
+from ebmctl.models.folder import ModelConfig, load_model
 from ebmctl.models.zoo import find_model
 
 FLOW_FRAMES = 20  # of a flow that are shown

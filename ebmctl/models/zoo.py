@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ebmctl.models import hub
 from ebmctl.config import conversion
+from ebmctl.config.recipe import own_recipe
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256, user_path
-from ebmctl.config.recipe import own_recipe
+from ebmctl.models import hub
 
 Kind = Literal["generator", "concept", "classifier"]
 Standing = Literal["bundled", "cached", "remote", "unpublished"]
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Figure:
 class ZooModel:
     """An entry of zoo.toml.
 
-    A model is bundled (`bundled` names its folder in `ebmctl/models`), or in a repository of the Hub at a full
+    A model is bundled (`bundled` names its folder in `ebmctl/weights`), or in a repository of the Hub at a full
     revision, or unpublished (neither). `sha256` is that of its weights. A concept belongs to a `family`, such as
     faces, and is the energy of an attribute under its labels; `label` is the one that it means where that is not the
     concept's name. `origin` is the user's own zoo.toml that it comes from, None for what ships.
@@ -86,7 +86,7 @@ class ZooModel:
     def folder(self) -> Path | None:
         """The folder of the model where it is on this machine, bundled or in the Hub's cache."""
         if self.bundled:
-            return PACKAGE / "models" / self.bundled
+            return PACKAGE / "weights" / self.bundled
         return hub.cached(self.repo, self.revision) if self.repo and self.revision else None
 
     @property
@@ -121,7 +121,7 @@ class ZooModel:
 
 
 def shipped() -> Path:
-    """The zoo.toml that ships: packed beside this file, or at the top of the source tree."""
+    """The zoo.toml that ships: packed into the package, or at the top of the source tree."""
     packed = PACKAGE / "zoo.toml"
     return packed if packed.is_file() else PACKAGE.parent / "zoo.toml"
 
@@ -131,7 +131,7 @@ def own() -> Path | None:
     if named := os.environ.get("EBMCTL_ZOO"):
         return user_path(named)
     here = Path("zoo.toml")
-    source_tree = Path("ebmctl", "zoo.py").is_file()  # whose zoo.toml is the one that ships
+    source_tree = Path("ebmctl", "models", "zoo.py").is_file()  # whose zoo.toml is the one that ships
     return here if here.is_file() and not source_tree else None
 
 

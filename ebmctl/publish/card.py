@@ -6,17 +6,14 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from ebmctl.config import conversion
-from ebmctl.models.card import how_made, licence_of, public_name
-from ebmctl.models.folder import ModelConfig
-from ebmctl.models.pictures import grid
-from ebmctl.models.model import Model, sample
-from ebmctl.publish.plots import curve
 from ebmctl.evaluation.card_rows import Result, model_index
-from ebmctl.config.schema import Recipe
+from ebmctl.models.card import how_made, licence_of, public_name, public_recipe
+from ebmctl.models.folder import ModelConfig
+from ebmctl.models.model import Model, sample
+from ebmctl.models.pictures import grid
+from ebmctl.publish.plots import curve
 
 PICTURE_LIMIT = 48_000  # bytes of a PNG; a larger picture becomes a JPEG
 LARGEST_PICTURE = 512  # pixels
@@ -124,23 +121,6 @@ def model_card(
         licence_text=_licence_text(licence),
         also=ENERGY_MATCHING if "energy-matching" in objectives else "",
     )
-
-
-def without_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without this machine's paths: of images, of the model that training began with, of a judge."""
-    recipe = document["recipe"]
-    data, run = recipe["data"], recipe["run"]
-    kept = {**recipe, "data": {**data, "name": public_name(data["name"])}}
-    if run.get("init"):
-        kept["run"] = {**run, "init": Path(run["init"]).name}
-    if recipe.get("eval", {}).get("extractor"):
-        kept["eval"] = {**recipe["eval"], "extractor": Path(recipe["eval"]["extractor"]).name}
-    return {**document, "recipe": kept, **({"dataset": kept["data"]["name"]} if "dataset" in document else {})}
-
-
-def public_recipe(recipe: Recipe) -> str:
-    """A recipe as TOML, without this machine's paths."""
-    return conversion.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])
 
 
 def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:

@@ -10,18 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebmctl.models import hub, zoo
 from ebmctl.config import conversion
-from ebmctl.models.card import public_name
-from ebmctl.models.folder import ModelConfig
-from ebmctl.files import read_json
-from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.files import sha256
-from ebmctl.publish.card import model_card
-from ebmctl.models.card import without_paths
-from ebmctl.models.model import load
 from ebmctl.config.recipe import own_recipe
+from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.card_rows import Result, read_results
+from ebmctl.files import read_json, sha256
+from ebmctl.models import hub, zoo
+from ebmctl.models.card import public_name, without_paths
+from ebmctl.models.folder import ModelConfig
+from ebmctl.models.model import load
+from ebmctl.publish.card import model_card
 from ebmctl.training.folder import RunFolder
 
 

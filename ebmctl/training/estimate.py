@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from ebmctl.config.schema import Part, Recipe
 from ebmctl.core.noise import seeded
 from ebmctl.data.base import ImageBatch, TensorImages
 from ebmctl.training.trainer import Trainer
-from ebmctl.config.schema import Part, Recipe
 
 
 def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[str, Any]:

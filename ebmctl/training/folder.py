@@ -18,18 +18,17 @@ import torch
 from torch import Tensor
 
 from ebmctl import __version__
-from ebmctl.config import registry, conversion
-from ebmctl.models.card import model_card
-from ebmctl.models.folder import ModelConfig, save_model
-from ebmctl.training.checkpoint import load_checkpoint, save_checkpoint
-from ebmctl.files import read_json
-from ebmctl.errors import EbmctlError
-from ebmctl.files import atomic_file, duplicate
-from ebmctl.training.trainer import Trainer
-from ebmctl.models.pictures import save_grid
-from ebmctl.models.model import Model, sample
+from ebmctl.config import conversion, registry
 from ebmctl.config.recipe import from_mapping
 from ebmctl.config.schema import Recipe
+from ebmctl.errors import EbmctlError
+from ebmctl.files import atomic_file, duplicate, read_json
+from ebmctl.models.card import model_card
+from ebmctl.models.folder import ModelConfig, save_model
+from ebmctl.models.model import Model, sample
+from ebmctl.models.pictures import save_grid
+from ebmctl.training.checkpoint import load_checkpoint, save_checkpoint
+from ebmctl.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ebmctl.models.folder import ModelConfig
-from ebmctl.errors import DivergedError, EbmctlError
-from ebmctl.training.trainer import StepMetrics, Trainer, fit
-from ebmctl.training.guard import Guard
-from ebmctl.models.model import Model
-from ebmctl.training.parallel import any_process, highest
-from ebmctl.training.folder import RunFolder, snapshot
 from ebmctl.config.schema import EVAL_DISTANCE
+from ebmctl.errors import DivergedError, EbmctlError
+from ebmctl.models.folder import ModelConfig
+from ebmctl.models.model import Model
+from ebmctl.training.folder import RunFolder, snapshot
+from ebmctl.training.guard import Guard
+from ebmctl.training.parallel import any_process, highest
+from ebmctl.training.trainer import StepMetrics, Trainer, fit
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What several processes of one run tell each other."""
+"""The device and the processes of a run, and what these tell each other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load, save
 from torch import Tensor
+
+from ebmctl.errors import EbmctlError
+
+
+def make_accelerator(device: str, processes: int = 1) -> Accelerator:
+    """The device and the processes to train with; raises EbmctlError where they can't be had."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device in available and not available[device]:
+        raise EbmctlError(f"--device {device}: this machine has none that torch can use; try --device cpu")
+    accelerator = Accelerator(cpu=device == "cpu" or not any(available.values()))
+    if accelerator.num_processes < processes:
+        raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")
+    return accelerator
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:

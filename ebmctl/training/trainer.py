@@ -14,23 +14,23 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ebmctl.config import registry
-from ebmctl.models.folder import build_network, unconditional_names
-from ebmctl.core.noise import seeded
+from ebmctl.config.schema import Recipe
 from ebmctl.core.ema import update_ema
 from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
 from ebmctl.core.langevin import Reporting
+from ebmctl.core.noise import seeded
 from ebmctl.core.objective import Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
+from ebmctl.data.labels import condition, condition_labels, dropped
 from ebmctl.data.loader import batches
 from ebmctl.data.order import IndexOrder, Order, ShardOrder
 from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, UsageError
+from ebmctl.models.folder import build_network, unconditional_names
 from ebmctl.training.gradients import accumulate, check_bound
-from ebmctl.data.labels import condition, condition_labels, dropped
 from ebmctl.training.parallel import any_process, gather_tensors
-from ebmctl.config.schema import Recipe
 
 
 @dataclass(frozen=True)

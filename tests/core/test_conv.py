@@ -7,8 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.energy import energy_gradient
-from ebmctl.core.nets.second_derivatives import conv3x3
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.core.nets.second_derivatives import conv3x3
 
 SMALL = ResidualConfig(8, (1, 0), (1, 2), attention=0, scales=2)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ebmctl.config.registry import find, native_shape
 from ebmctl.data.base import DataRequest
 from ebmctl.data.datasets import open_dataset
-from ebmctl.config.registry import find, native_shape
 
 
 def load(name: str, root: Path, split: str = "train", size: int | None = None, channels: int | None = None):

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ebmctl.config.builtins import DATASETS
+from ebmctl.config.registry import native_shape
 from ebmctl.data import idx
 from ebmctl.data.datasets import default_root
 from ebmctl.errors import EbmctlError
-from ebmctl.config.registry import native_shape
 from tests.data.formats import encoded, load, random_pixels
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import ebmctl
-from ebmctl.models.folder import ModelConfig, build_network, save_model
-from ebmctl.errors import UsageError
 from ebmctl.config.recipe import resolve
+from ebmctl.errors import UsageError
+from ebmctl.models.folder import ModelConfig, build_network, save_model
 
 TINY = (
     "data.size=8 data.channels=1 network.width=4 network.blocks=[0] network.multipliers=[1] network.scales=1 "

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from ebmctl.core.config import Norm
-from ebmctl.core.nets.second_derivatives import conv3x3
-from ebmctl.core.nets.second_derivatives import Swish
+from ebmctl.core.nets.second_derivatives import Swish, conv3x3
 
 
 class Conv3x3(nn.Conv2d):

@@ -14,7 +14,6 @@ import jinja2
 import torch
 
 from ebmctl import __version__
-from ebmctl.models.card import how_made, public_name
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report import curves
 from ebmctl.evaluation.report.pictures import (
@@ -27,7 +26,7 @@ from ebmctl.evaluation.report.pictures import (
 )
 from ebmctl.evaluation.report.results import Result, quality, read_results
 from ebmctl.files import atomic_file
-from ebmctl.models.card import public_recipe
+from ebmctl.models.card import how_made, public_name, public_recipe
 from ebmctl.models.model import Model, sample_chain
 from ebmctl.training.folder import RunFolder
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ebmctl.models.card import public_reference
-from ebmctl.files import read_json
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.tables import (
     OOD_NOTE,
@@ -18,6 +16,8 @@ from ebmctl.evaluation.tables import (
     outlier_table,
     quality_table,
 )
+from ebmctl.files import read_json
+from ebmctl.models.card import public_reference
 
 Kind = Literal["quality", "outliers", "composition"]
 KINDS: Mapping[str, Kind] = {"results": "outliers", "attributes": "composition", "metrics": "quality"}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ebmctl import hookimpl
-from ebmctl.hookspecs import Register, RegisterRecipes
+from ebmctl import Register, RegisterRecipes, hookimpl
 
 
 @hookimpl

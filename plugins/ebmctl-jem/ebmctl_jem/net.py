@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ebmctl.core.energy import Autocast, EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock
-from ebmctl.core.nets.swish import Swish
+from ebmctl.core.nets.second_derivatives import Swish
 from ebmctl.errors import UsageError
 from ebmctl_jem.config import ClassifierConfig
 

@@ -1,0 +1,1 @@
+"""Concepts combined when an image is made: the language, and the energy that it says."""

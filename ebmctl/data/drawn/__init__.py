@@ -1,0 +1,1 @@
+"""Datasets that the package draws itself."""

@@ -1,0 +1,1 @@
+"""Trained models: their folders, their energies and samples, and where they are found."""
