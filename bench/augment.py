@@ -6,7 +6,7 @@ import torch
 from torchvision import transforms
 
 from bench.timing import best
-from ebmctl.core.augment import transitions
+from ebmctl.core import augment
 from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import AugmentConfig
 
@@ -31,8 +31,8 @@ def main() -> None:
         index = torch.randint(10_000, (128,), generator=generator)
         torch.stack([one_by_one(image) for image in buffer.images[index]])
 
-    transition = transitions(AugmentConfig(crop=0.02), generator)
-    ours, theirs = best(lambda: transition(buffer.draw(128, generator)), through_pil, rounds=20)
+    augmentation = augment.augmentation(AugmentConfig(crop=0.02), generator)
+    ours, theirs = best(lambda: augmentation(buffer.draw(128, generator)), through_pil, rounds=20)
     print(f"batched                  {ours * 1e3:8.2f} ms")
     print(f"through PIL              {theirs * 1e3:8.2f} ms")
     print(f"ratio                    {theirs / ours:8.1f}    (target: 8, hope: 15)")

@@ -14,7 +14,7 @@ from bench.timing import best
 from ebmctl.compose.composition import PLAIN, Algebra, Composition, Vocabulary
 from ebmctl.compose.expression import parse
 from ebmctl.config.recipe import resolve
-from ebmctl.core.compose import Immediate
+from ebmctl.core.compose import EnergiesWithGradients
 from ebmctl.core.energy import energy_gradient
 from ebmctl.models.folder import ModelConfig, build_network
 from ebmctl.models.model import Model
@@ -70,7 +70,7 @@ def main() -> None:
     parameters, buffers = stack_module_state(networks)
     base = copy.deepcopy(networks[0]).to("meta")
     stacked = torch.func.vmap(lambda p, b, y: functional_call(base, (p, b), (y, label)), in_dims=(0, 0, None))
-    turns = [Immediate(network, label[:1]) for network in networks]
+    turns = [EnergiesWithGradients(network, label[:1]) for network in networks]
 
     def whole(y: Tensor) -> Tensor:
         return sum(network(y, label) for network in networks)

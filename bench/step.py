@@ -8,8 +8,9 @@ import torch
 from accelerate import Accelerator
 
 from bench.timing import best
+from ebmctl.config.parts import Part
 from ebmctl.config.recipe import resolve
-from ebmctl.config.schema import Part, Recipe
+from ebmctl.config.schema import Recipe
 from ebmctl.core.config import LangevinConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin, run

@@ -19,9 +19,11 @@ import torch
 
 from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 from ebmctl.compose.expression import concepts, parse
+from ebmctl.core.noise import seeded
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.composition import prepare
 from ebmctl.models.pictures import save_grid
+from ebmctl.models.sampling import draw
 
 ROWS = {
     "faces": {  # with the paper's accuracies on CelebA-HQ
@@ -59,10 +61,11 @@ def composition(text: str, options: argparse.Namespace) -> Composition:
 def row(text: str, options: argparse.Namespace) -> dict[str, Any]:
     composed = composition(text, options)
     check = prepare(composed)
+    plan = composed.first.recipe.sampling_plan(flow_steps=options.flow_steps)
     began, parts = time.monotonic(), []
     for index in range(0, options.n, BATCH):
         count = min(BATCH, options.n - index)
-        *_, last = composed.chains(count, options.seed + index, changes={"flow_steps": options.flow_steps})
+        *_, last = draw(composed, plan, count, seeded(options.seed + index))
         parts.append(last)
     samples = torch.cat(parts)
     if options.grids:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from ebmctl.config.recipe import resolve
+from ebmctl.evaluation.generation import Generation
+from ebmctl.evaluation.report.page import Report
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
 from tests.core.quadratic import Quadratic
@@ -81,3 +83,8 @@ def quadratic(about: str, labels: tuple[str, ...], provenance: dict[str, str] | 
     )
     config = ModelConfig(replace(recipe, about=about), labels, provenance or {})
     return Model(config, Quadratic(1.0, torch.full((1, size, size), 0.5)))
+
+
+def report_of(model: Model, n: int) -> Report:
+    """A page of a model in the making, of n samples by its own recipe and no results."""
+    return Report(model, "x", Generation(model.recipe.sampling_plan(), n), [], None)

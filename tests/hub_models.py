@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ebmctl.config.schema import Part
+from ebmctl.config.parts import Part
 from ebmctl.core.config import MatchingConfig
 from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.hub_server import Hub

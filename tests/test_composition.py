@@ -14,9 +14,11 @@ from ebmctl.compose.composition import PLAIN, Algebra, Composition, label_values
 from ebmctl.compose.expression import parse
 from ebmctl.config.recipe import resolve
 from ebmctl.core.nets.denoising import DenoisingEnergy
+from ebmctl.core.noise import seeded
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import UsageError
-from ebmctl.models.model import frames, load
+from ebmctl.models.model import load
+from ebmctl.models.sampling import draw
 from ebmctl.training.folder import RunFolder, snapshot
 from ebmctl.training.trainer import Trainer
 from tests.test_cli import call
@@ -32,7 +34,13 @@ TINY = [
 ]
 
 
-HEAD = ["network.name=denoising", "network.widths=[4, 6]", "network.label_head=8", "flow.steps=2"]
+HEAD = [
+    "network.name=denoising",
+    "network.widths=[4, 6]",
+    "network.label_head=8",
+    "flow.steps=2",
+    "compose.strength=32",
+]
 
 
 def save(
@@ -205,10 +213,10 @@ def test_an_error_points_to_its_place_on_the_terminal(here) -> None:
     assert lines[1].index("$") == lines[2].index("^")
 
 
-def test_without_a_strength_it_is_what_training_says(own, heads, x) -> None:
+def test_without_a_strength_it_is_what_the_recipe_says(own, heads, x) -> None:
     assert compose("glad", heads, Algebra()).strength == 32
-    assert compose("glad", own, Algebra()).strength == 4  # the faces recipe has a label_weight
-    assert compose("glad", own, Algebra()).or_temperature == 1 / 16  # and its label_temperature
+    assert compose("glad", own, Algebra()).strength == 4  # the faces recipe's
+    assert compose("glad", own, Algebra()).or_temperature == 1 / 16
     assert compose("glad", own, PLAIN).strength == compose("glad", own, PLAIN).or_temperature == 1
     found, weaker = (compose("glad & old", own, Algebra(strength=s)) for s in (None, 4))
     assert torch.equal(found(x), weaker(x))
@@ -236,5 +244,5 @@ def test_concepts_that_nobody_has_published_are_those_of_a_named_family_only(her
 )
 def test_how_many_frames_there_will_be(own, changes):
     composed = Composition(parse("glad"), vocabulary(None, own, ["glad"]), Algebra())
-    drawn = list(composed.chains(2, 0, changes=changes))
-    assert len(drawn) == frames(composed.first.recipe, changes)
+    plan = composed.first.recipe.sampling_plan(**changes)
+    assert len(list(draw(composed, plan, 2, seeded(0)))) == plan.frames

@@ -28,24 +28,26 @@ def digits():
 
 
 def drawn(model, keep: Path | None, **options) -> torch.Tensor:
-    plan = Generation(**{"n": 7, "batch": 3, "changes": FEW, **options})
-    return torch.cat(list(plan.pixels(model, keep, lambda *_: None)))
+    plan = model.recipe.sampling_plan(**{**FEW, **options.pop("changes", {})})
+    generation = Generation(plan, **{"n": 7, "batch": 3, **options})
+    return torch.cat(list(generation.pixels(model, keep, lambda *_: None)))
 
 
 def test_generation_is_resumed(digits, tmp_path, monkeypatch):
     whole = drawn(digits, None)
     assert whole.shape == (7, 1, 16, 16)
     assert whole.dtype == torch.uint8
-    plan = Generation(n=7, batch=3, changes=FEW)
+    few = Generation(digits.recipe.sampling_plan(**FEW), n=7, batch=3)
     heard = []
-    batches = plan.pixels(digits, tmp_path / "kept", lambda done, n: heard.append((done, n)))
+    batches = few.pixels(digits, tmp_path / "kept", lambda done, n: heard.append((done, n)))
     next(batches), next(batches)
     batches.close()  # interrupted
     assert heard == [(3, 7)]
     assert len(list((tmp_path / "kept").rglob("*.png"))) == 6
     asked = []
+    samples = generation.samples
     monkeypatch.setattr(
-        generation, "sample", lambda model, n, *a, **k: asked.append(n) or ebmctl.sample(model, n, *a, **k)
+        generation, "samples", lambda model, plan, n, *a: asked.append(n) or samples(model, plan, n, *a)
     )
     assert torch.equal(drawn(digits, tmp_path / "kept"), whole)
     assert asked == [1]

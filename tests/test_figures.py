@@ -69,7 +69,7 @@ def test_memorisation(generator):
 
 
 def test_chains_over_time(generator):
-    moments = list(Chains(model("sampling.final_steps=2"), None, 0).moments(5))
+    moments = list(Chains(model("sampling.final_steps=2"), None, 0).over_time(5))
     assert [what for what, _ in moments] == [
         "noise",
         *(w for i in (1, 2, 3) for w in (f"augmented {i}", "4 steps")),
@@ -82,7 +82,7 @@ def test_chains_over_time(generator):
 
 def test_many_rounds_and_a_flow_show_some():
     flowing = model("flow.steps=9", "sampling.rounds=40", "sampling.steps=1", "sampling.final_steps=0")
-    names = [what for what, _ in Chains(flowing, None, 0).moments(2)]
+    names = [what for what, _ in Chains(flowing, None, 0).over_time(2)]
     assert len(names) == 1 + 6 + 12
     assert names[6] == "flow 9"
     assert names[-2] == "augmented 40"
@@ -113,7 +113,7 @@ def test_descent_ends_at_the_lowest_point(generator):
     once = Chains(model("flow.steps=10", "flow.time=1"), None, 0).descent(x, 1)
     assert torch.allclose(once, x - 0.1 * (x - MEAN))
     other = Chains(model(), None, 0)
-    other.recipe = replace(other.recipe, sampler=replace(other.recipe.sampler, options=SampleConfig()))
+    other.plan = replace(other.plan, sampler=replace(other.plan.sampler, options=SampleConfig()))
     with pytest.raises(NotDrawnError, match="no step size"):
         other.descent(x, 1)
 

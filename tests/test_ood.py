@@ -69,7 +69,7 @@ def test_scores_on_a_quadratic(generator):
     assert torch.allclose(scores.typicality(0.2)(model, x), (1.5 * distance**2 / 2 - 0.2).abs())
     assert torch.allclose(scores.gradient(model, x), 3 * distance)
     batches = [x[:3], x[3:]]
-    assert torch.allclose(scores.scored(scores.energy, lambda _: model, batches).float(), scores.energy(model, x))
+    assert torch.allclose(scores.scored(scores.energy, model, batches).float(), scores.energy(model, x))
 
 
 def test_fingerprints(generator):

@@ -13,7 +13,8 @@ import ebmctl
 from ebmctl.config import conversion, registry
 from ebmctl.config import recipe as recipes
 from ebmctl.config.registry import Entry
-from ebmctl.errors import UsageError
+from ebmctl.core.objective import Objective
+from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.training.folder import RunFolder
 from ebmctl.training.trainer import fit
 from tests.test_run import check_resuming, finish, images, recipe, trainer
@@ -152,7 +153,7 @@ def test_bad_phases_are_named(changes, message):
 def test_an_objective_that_needs_labels(monkeypatch):
     """What a later phase lacks is said before the first one starts."""
 
-    class Needy:
+    class Needy(Objective):
         needs_labels = True
 
         def __init__(self, *_):
@@ -165,6 +166,9 @@ def test_an_objective_that_needs_labels(monkeypatch):
     with pytest.raises(UsageError, match="the objective 'needy' needs labels: give --label"):
         trainer(change)
     assert trainer(change, 'data.label="class"', data=images(("a", "b"))).labels
+    needy = Entry("objective", "needy", lambda *_: {}, "", "ebmctl-needy", "1.0")
+    with pytest.raises(EbmctlError, match=r"the objective 'needy' of ebmctl-needy 1\.0 gave no Objective"):
+        trainer(change)
 
 
 def test_optimal_pairing_without_scipy(monkeypatch):

@@ -19,14 +19,13 @@ import ebmctl
 from ebmctl.config.recipe import resolve
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import paper_figures
-from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report.curves import charts
-from ebmctl.evaluation.report.page import UNFIT, Page, Report
+from ebmctl.evaluation.report.page import UNFIT, Page
 from ebmctl.evaluation.report.pictures import chains_shown, some
 from ebmctl.evaluation.report.results import quality as quality_result
 from ebmctl.models import card
 from ebmctl.models.zoo import PACKAGE
-from tests.html_page import checked, quadratic, sections
+from tests.html_page import checked, quadratic, report_of, sections
 from tests.test_cli import call
 
 FEW = ["-n", "12", "--flow-steps", "2"]
@@ -211,7 +210,7 @@ def test_some_of_the_frames():
 
 
 def test_large_images_are_fewer():
-    page = Report(quadratic("", (), size=128), "x", Generation(100), [], None).page({}, [], "ebmctl")
+    page = report_of(quadratic("", (), size=128), 100).page({}, [], "ebmctl")
     assert page.commands[0].startswith("ebmctl sample x -n 16 ")
     assert (page.samples.width, page.chain.width) == (4 * 129 + 1, 128)
     assert page.chain.alt == "1 chain from noise to images"
@@ -249,7 +248,7 @@ HOSTILE = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
 def pictures() -> Page:
     """A page without what comes from files."""
     made = quadratic("about", ())
-    return Report(made, "x", Generation(10), [], None).page({}, [], "ebmctl")
+    return report_of(made, 10).page({}, [], "ebmctl")
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
@@ -279,4 +278,4 @@ def test_what_comes_from_files_is_text(pictures, name, about, label, key):
 
 def test_a_label_that_is_missing(tmp_path):
     with pytest.raises(EbmctlError, match="this model is conditional"):
-        Report(quadratic("a", ("x", "y")), "x", Generation(10), [], None)
+        report_of(quadratic("a", ("x", "y")), 10)

@@ -58,7 +58,8 @@ def whole_page(tmp_path_factory) -> Path:
                   for k in range(1, 500))
     )  # fmt: skip
     results, metrics = [folder / "ood.json", folder / "compose.json"], folder / "metrics.jsonl"
-    report = Report(made, "a-model-whose-name-goes-on-" * 6, Generation(12), results, metrics)
+    drawn = Generation(made.recipe.sampling_plan(), 12)
+    report = Report(made, "a-model-whose-name-goes-on-" * 6, drawn, results, metrics)
     values = {"value": 3.0, "extractor": "inception", "n": 9, "n_real": 9, "data": "cifar10", "split": "train"}
     Image.new("RGB", (1500, 600), "white").save(folder / "chains.png")
     page = report.page({"fid" * 30: values}, [str(folder / "chains.png")], "ebmctl evaluate " + "x" * 400)

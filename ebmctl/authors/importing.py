@@ -14,7 +14,8 @@ from ebmctl import __version__
 from ebmctl.authors.networks import Recognised, recognise
 from ebmctl.authors.torch_file import read_checkpoint
 from ebmctl.config import recipe
-from ebmctl.config.schema import Part, Recipe
+from ebmctl.config.parts import Part
+from ebmctl.config.schema import Recipe
 from ebmctl.core.config import LangevinConfig
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256

@@ -15,6 +15,7 @@ from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
     from ebmctl.compose.composition import Composition
+    from ebmctl.config.plan import SamplingPlan
     from ebmctl.evaluation.composition import Check
 
 
@@ -60,9 +61,14 @@ def compose(
         composed = Composition(expression, words, algebra)
         for line in composed.remarks():
             console.say(line)
-        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        report: dict[str, float] = {}
-        how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
+        plan = composed.first.recipe.sampling_plan(
+            flow_steps=flow_steps,
+            rounds=rounds,
+            steps=steps,
+            final_steps=final_steps,
+            sampler=sampler,
+            sampler_options=options,
+        )
         judge = None
         if check:
             from ebmctl.evaluation.composition import prepare
@@ -70,7 +76,7 @@ def compose(
             judge = prepare(composed, classifier)
         from ebmctl.cli.recorded import command
 
-        _draw_and_show(composed, n, seed, how, out, chain, judge, command(context), as_json)
+        _draw_and_show(composed, plan, n, seed, out, chain, judge, command(context), as_json)
 
 
 def _named_model(text: str) -> tuple[str, Path]:
@@ -82,21 +88,22 @@ def _named_model(text: str) -> tuple[str, Path]:
 
 def _draw_and_show(
     composed: Composition,
+    plan: SamplingPlan,
     n: int,
     seed: int,
-    how: dict[str, Any],
     out: Path,
     chain: Path | None,
     judge: Check | None,
     command: str,
     as_json: bool,
 ) -> None:
-    from ebmctl.models.model import frames
+    from ebmctl.core.noise import seeded
     from ebmctl.models.pictures import save_gif, save_grid
+    from ebmctl.models.sampling import draw
 
     began = time.monotonic()
-    count = frames(composed.first.recipe, how["changes"])
-    drawn = run_chains(composed.chains(n, seed, **how), count, keep=chain is not None)
+    chains = draw(composed, plan, n, seeded(seed, composed.first.device))
+    drawn, report = run_chains(chains, plan.frames, keep=chain is not None)
     result: dict[str, Any] = {"expression": str(composed.expression), **composed.described(), "seed": seed, "n": n}
     text = {key: str(value) for key, value in result.items()}
     save_grid(out, drawn[-1], {**text, "software": "ebmctl"})
@@ -104,7 +111,7 @@ def _draw_and_show(
         save_gif(chain, drawn)
         console.say(f"the chains are in {chain}")
     console.say(f"{out} drawn in {time.monotonic() - began:.0f} s")
-    result |= {"output": str(out), **(how["report"] or {})}
+    result |= {"output": str(out), **report}
     if judge:
         found = judge(drawn[-1], seed)
         if as_json:

@@ -94,12 +94,12 @@ def evaluate(
         from ebmctl.models.card import public_reference
         from ebmctl.models.model import load
 
-        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        plan = Generation(n, seed, batch, label, changes)
-        likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
-        asked = Asked(wanted, plan, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
         loaded = load(model)
-        page = Report(loaded, public_reference(model), plan, results, metrics_of(model)) if report else None
+        plan = loaded.recipe.sampling_plan(flow_steps=flow_steps, rounds=rounds, steps=steps, final_steps=final_steps)
+        generation = Generation(plan, n, seed, batch, label)
+        likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
+        asked = Asked(wanted, generation, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
+        page = Report(loaded, public_reference(model), generation, results, metrics_of(model)) if report else None
         chosen = data or loaded.recipe.data.name
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
         with console.Counting() as counting:

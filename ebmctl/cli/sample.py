@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,22 @@ def sample(
         folder = find_model(model)
         options = sampler_options(assignments)
         check_pictures(out, chain)
-        from ebmctl.models.model import frames, load, sample_chain
+        from ebmctl.core.noise import seeded
+        from ebmctl.models.model import load
         from ebmctl.models.pictures import save_gif, save_grid
+        from ebmctl.models.sampling import draw
 
         loaded = load(folder)
-        changes = {"flow_steps": flow_steps, "rounds": rounds, "steps": steps, "final_steps": final_steps}
-        report: dict[str, float] = {}
-        how: dict[str, Any] = {"changes": changes, "sampler": sampler, "sampler_options": options, "report": report}
-        count = frames(loaded.recipe, changes)
-        drawn = run_chains(sample_chain(loaded, n, seed, label=label, **how), count, keep=chain is not None)
+        plan = loaded.recipe.sampling_plan(
+            flow_steps=flow_steps,
+            rounds=rounds,
+            steps=steps,
+            final_steps=final_steps,
+            sampler=sampler,
+            sampler_options=options,
+        )
+        chains = draw(loaded.fixed(label), plan, n, seeded(seed, loaded.device))
+        drawn, report = run_chains(chains, plan.frames, keep=chain is not None)
         energies = loaded.energy(drawn[-1], label)
         save_grid(out, drawn[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
         if chain:
@@ -59,14 +67,23 @@ def sample(
         console.show(result | report, as_json)
 
 
-def run_chains(chains: Iterator[Tensor], count: int, keep: bool) -> list[Tensor]:
-    """The `count` frames of chains, or without `keep` the last one alone; shows how far they are."""
+def run_chains(
+    chains: Generator[Tensor, None, dict[str, float]], count: int, keep: bool
+) -> tuple[list[Tensor], dict[str, float]]:
+    """The `count` frames of chains, or without `keep` the last one alone, and what their sampler reports of its steps.
+
+    Shows how far they are.
+    """
     kept: list[Tensor] = []
     with console.Counting(passing=True) as counting:
-        for index, frame in enumerate(chains):
+        for index in itertools.count():
+            try:
+                frame = next(chains)
+            except StopIteration as end:
+                return kept, end.value
             kept = [*kept, frame] if keep else [frame]
             counting("drawing", index, count - 1)
-    return kept
+    raise AssertionError
 
 
 def check_pictures(out: Path, chain: Path | None) -> None:

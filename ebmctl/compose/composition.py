@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 
 from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted, concepts
-from ebmctl.core.compose import Immediate, mixed
+from ebmctl.core.compose import EnergiesWithGradients, both, either, opposite
 from ebmctl.core.energy import frozen
-from ebmctl.core.noise import seeded
 from ebmctl.errors import UsageError, unknown
 from ebmctl.models.folder import unconditional_names
-from ebmctl.models.model import Model, draw_chain, load
+from ebmctl.models.model import Model, load
 from ebmctl.models.zoo import ZooModel, zoo
 
 YES, NO = "yes", "no"
-TOLD_APART, BY_HEAD = 4.0, 32.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Algebra:
     With `shared` a concept stands for E(x given c) - E(x), what it adds to the energy of all images, and E(x) is
     counted once: exact where concepts are independent given that part. Without, for E(x given c) alone, as the
     paper adds them. `strength` weighs all that concepts say; OR is -T log sum exp(-E / T) at `or_temperature`; NOT is
-    the negated energy times `not_weight`. Without a strength or temperature it is the first concept's own
-    (`own_strength`, `own_temperature`). docs/compose.md has the measurements behind the defaults.
+    the negated energy times `not_weight`. Without a strength or temperature it is that of the first concept's recipe.
+    docs/compose.md has the measurements behind the defaults.
     """
 
     shared: bool = True
@@ -113,23 +111,6 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
     return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
 
 
-def own_strength(model: Model) -> float:
-    """What a concept's part is weighed with by default.
-
-    `TOLD_APART` where labels were told apart in training, `BY_HEAD` where by an energy of their own, else 1;
-    docs/compose.md has the measurements.
-    """
-    if not getattr(model.recipe.objective.options, "label_weight", 0):
-        return 1.0
-    return TOLD_APART if model.network.label_part() is None else BY_HEAD
-
-
-def own_temperature(model: Model) -> float:
-    """OR's temperature by default: that at which labels were told apart in training, so that E / T is a log-density."""
-    options = model.recipe.objective.options
-    return float(options.label_temperature) if getattr(options, "label_weight", 0) else 1.0
-
-
 def same_without_label(first: Model, second: Model) -> bool:
     """Whether two conditional energies are one where no label is given, as those that add to one trained model."""
     mine, other = first.network.state_dict(), second.network.state_dict()
@@ -149,8 +130,9 @@ class Composition:
         if len(set(shapes.values())) > 1:
             sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
             raise UsageError(f"concepts of different sizes can't be mixed: {sizes}")
-        self.strength = algebra.strength or own_strength(self.first)
-        self.or_temperature = algebra.or_temperature or own_temperature(self.first)
+        own = self.first.recipe.compose
+        self.strength = algebra.strength or own.strength
+        self.or_temperature = algebra.or_temperature or own.or_temperature
         self.networks = {name: frozen(model.network) for name, model in self.models.items()}
         self.bases = {  # the first one whose energy without a label is the same
             name: next(other for other in self.models if same_without_label(self.models[other], model))
@@ -178,11 +160,11 @@ class Composition:
             one_hot = self._one_hot(mine, x.device)
             if (part := self.networks[name].label_part()) is not None:
                 if base not in plain:
-                    plain[base] = Immediate(self.networks[base], None)(x)[0]
-                added, whole = Immediate(part, one_hot)(x), plain[base]
+                    plain[base] = EnergiesWithGradients(self.networks[base], None)(x)[0]
+                added, whole = EnergiesWithGradients(part, one_hot)(x), plain[base]
             else:  # in one pass with the label zero
                 labels = torch.cat([one_hot, torch.zeros_like(one_hot[:1])]) if self.algebra.shared else one_hot
-                energies = Immediate(self.networks[name], labels)(x)
+                energies = EnergiesWithGradients(self.networks[name], labels)(x)
                 whole = energies[-1] if self.algebra.shared else torch.zeros_like(energies[-1])
                 added = energies[: len(mine)] - whole
             values |= dict(zip(mine, added if self.algebra.shared else added + whole, strict=True))
@@ -200,22 +182,15 @@ class Composition:
         if isinstance(term, Weighted):
             return term.weight * self._value(term.term, values)
         if isinstance(term, Not):
-            return -self.algebra.not_weight * self._value(term.term, values)
+            return opposite(self._value(term.term, values), self.algebra.not_weight)
         parts = torch.stack([self._value(part, values) for part in term.terms])
-        return parts.sum(0) if isinstance(term, And) else mixed(parts, self.or_temperature)
-
-    def chains(self, n: int, seed: int, **how: Any) -> Iterator[Tensor]:
-        """Chains of the composed energy, (n, C, H, W) in [0, 1], by the first concept's sampling recipe.
-
-        `how` is what `draw_chain` takes.
-        """
-        device = next(self.first.network.parameters()).device
-        return draw_chain(self, self.first.recipe, n, seeded(seed, device), **how)
+        return both(parts) if isinstance(term, And) else either(parts, self.or_temperature)
 
     def remarks(self) -> list[str]:
         """What a user should know: concepts whose own sampling recipe is another than the one that is taken."""
         name, first = next(iter(self.models.items()))
-        others = [other for other, model in self.models.items() if _sampling(model) != _sampling(first)]
+        plan = first.recipe.sampling_plan()
+        others = [other for other, model in self.models.items() if model.recipe.sampling_plan() != plan]
         return [f"sampled as {name} is; {', '.join(others)} would be sampled otherwise"] if others else []
 
     def described(self) -> dict[str, Any]:
@@ -224,11 +199,6 @@ class Composition:
             "models": {name: model.sha256() for name, model in self.models.items()},
             "algebra": asdict(self.algebra) | {"strength": self.strength, "or_temperature": self.or_temperature},
         }
-
-
-def _sampling(model: Model) -> tuple[object, ...]:
-    recipe = model.recipe
-    return recipe.flow, recipe.sampling, recipe.sampler, recipe.augment
 
 
 def replaced(algebra: Algebra, given: Mapping[str, float | None]) -> Algebra:

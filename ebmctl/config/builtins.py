@@ -90,10 +90,10 @@ def register_samplers(register: Register) -> None:
 
 @hookimpl
 def register_augmentations(register: Register) -> None:
-    """The paper's transitions."""
+    """The paper's augmentation."""
     register(
         "standard",
-        "ebmctl.core.augment:transitions",
+        "ebmctl.core.augment:augmentation",
         "crop and resize, flip, colour distortion, grey, blur",
         options="ebmctl.core.config:AugmentConfig",
     )

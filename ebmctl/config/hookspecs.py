@@ -56,7 +56,7 @@ def register_architectures(register: Register) -> None:
 
 @hookspec
 def register_objectives(register: Register) -> None:
-    """Training objectives: `factory(options, shape, sampler, transition)` -> an `Objective` (ebmctl.core.objective)."""
+    """Training objectives: `factory(options, shape, sampler, augmentation)` -> an `ebmctl.Objective`."""
 
 
 @hookspec
@@ -66,7 +66,7 @@ def register_samplers(register: Register) -> None:
 
 @hookspec
 def register_augmentations(register: Register) -> None:
-    """Chain transitions: `factory(options, generator)` -> a function from images to images."""
+    """Augmentations of the chains: `factory(options, generator)` -> a function from images to images."""
 
 
 @hookspec

@@ -10,13 +10,14 @@ from importlib import resources
 from typing import Any
 
 from ebmctl.config import conversion, registry
+from ebmctl.config.parts import Part
 from ebmctl.config.schema import (
+    ComposeConfig,
     DataConfig,
     EvalConfig,
     GuardConfig,
     OodConfig,
     OptimizerConfig,
-    Part,
     Phase,
     Recipe,
     RunConfig,
@@ -43,6 +44,7 @@ _CONFIGS = {
     "guard": GuardConfig,
     "eval": EvalConfig,
     "ood": OodConfig,
+    "compose": ComposeConfig,
 }
 
 
@@ -64,6 +66,17 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
         return Recipe(**made)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a run or a model, also of one of before version 0.2: the program knew then what `compose` says."""
+    objective, network = values.get("objective"), values.get("network")
+    if "compose" in values or not isinstance(objective, Mapping) or not isinstance(network, Mapping):
+        return values
+    if not objective.get("label_weight"):
+        return values
+    strength, temperature = 32.0 if network.get("label_head") else 4.0, objective.get("label_temperature", 0.0625)
+    return {**values, "compose": {"strength": strength, "or_temperature": temperature}}
 
 
 def _part(section: str, values: Mapping[str, Any], where: str) -> Part:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from ebmctl.config import conversion
+from ebmctl.config.parts import Part
+from ebmctl.config.plan import SamplingPlan
 from ebmctl.core.config import FlowConfig, SampleConfig
 
 
@@ -152,15 +154,18 @@ class OodConfig:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A named choice from the registry with its own options, already checked."""
+class ComposeConfig:
+    """How strongly a concept's model speaks in a composition where the command does not say.
 
-    name: str
-    options: Any
+    `strength` weighs what its label adds to the energy of all images, and `or_temperature` is that of OR.
+    """
 
-    def to_mapping(self) -> dict[str, Any]:
-        """Plain values, as a recipe file holds them."""
-        return {"name": self.name, **conversion.plain(self.options)}
+    strength: float = 1.0
+    or_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not min(self.strength, self.or_temperature) > 0:
+            raise ValueError("strength and or_temperature are above 0")
 
 
 @dataclass(frozen=True)
@@ -196,13 +201,13 @@ class Recipe:
     guard: GuardConfig = GuardConfig()
     eval: EvalConfig = EvalConfig()
     ood: OodConfig = OodConfig()
+    compose: ComposeConfig = ComposeConfig()
     phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isclose(total := sum(phase.share for phase in self.schedule), 1):
             raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
-        if not self.flow.steps and not self.sampling.total:
-            raise ValueError("flow.steps, sampling.rounds, steps and final_steps give no step at all")
+        self.sampling_plan()  # which has a step
 
     @property
     def schedule(self) -> tuple[Phase, ...]:
@@ -219,6 +224,16 @@ class Recipe:
             *(("objective", objective.name) for objective in (self.objective, *(p.objective for p in self.phases))),
             ("dataset", self.data.name),
         ]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        return (self.data.channels, self.data.size, self.data.size)
+
+    def sampling_plan(self, **changes: Any) -> SamplingPlan:
+        """How a trained model's images are drawn; `changes` are those of `SamplingPlan.changed`."""
+        plan = SamplingPlan(self.shape, self.flow, self.sampling, self.sampler, self.augment)
+        return plan.changed(**changes) if changes else plan
 
     def phase_at(self, progress: float) -> tuple[int, float]:
         """Which phase a share of the run, in [0, 1), falls into, and how much of that phase is then done."""

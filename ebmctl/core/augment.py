@@ -1,4 +1,4 @@
-"""Data-augmentation transitions (paper, 2.3): a whole batch at once, on its device, each image with its own draw."""
+"""The data augmentation of chains (paper, 2.3): a batch at once, on its device, each image with its own draw."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ebmctl.core.config import AugmentConfig
 LUMA = (0.299, 0.587, 0.114)
 
 
-def transitions(config: AugmentConfig, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A chain's data-augmentation transition: `augment` with its settings and its generator bound."""
+def augmentation(config: AugmentConfig, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """The augmentation of chains: `augment` with its settings and its generator bound."""
     return functools.partial(augment, config=config, generator=generator)
 
 

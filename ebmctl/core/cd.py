@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -13,34 +14,99 @@ from ebmctl.core.config import CDConfig, ICDConfig
 from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler, run
 from ebmctl.core.noise import uniform_noise
-from ebmctl.core.objective import Freeze, LossTerm
-from ebmctl.core.sampling import Transition
+from ebmctl.core.objective import Freeze, LossTerm, Objective
+from ebmctl.core.sampling import Augmentation
 
 
-class ImprovedCD:
-    """The objective "icd": `improved_cd` with the replay buffer that it keeps from batch to batch."""
+class ImprovedCD(Objective):
+    """The objective "icd": Algorithm 1 of the paper, with the replay buffer B that is kept from batch to batch."""
 
-    needs_labels = False
+    buffer: ReplayBuffer
 
     def __init__(
-        self, config: ICDConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition
+        self, config: ICDConfig, shape: tuple[int, int, int], sampler: Sampler, augmentation: Augmentation
     ) -> None:
         if config.kl_loss and not sampler.differentiable:
             raise ValueError(
                 "the KL loss goes back through the sampler, and this sampler is not differentiable: "
                 "choose the sampler 'langevin', or set objective.kl_loss=false"
             )
-        self.config, self.sampler, self.transition = config, sampler, transition
-        self.buffer = ReplayBuffer(config.buffer_size, shape, config.buffer_policy, sampler.generator.device)
+        self.config, self.sampler, self.augmentation = config, sampler, augmentation
+        self.generator = sampler.generator
+        self.buffer = ReplayBuffer(config.buffer_size, shape, config.buffer_policy, self.generator.device)
 
     def losses(
         self, network: EnergyNetwork, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
     ) -> Iterator[LossTerm]:
-        """The loss terms for a batch of data (B, C, H, W) in [0, 1] with labels (B, L), or None."""
-        chains = (self.buffer, self.sampler, self.transition)
-        return improved_cd(network, positives, label, *chains, self.config, freeze)
+        """Algorithm 1 for one batch of data (B, C, H, W) in [0, 1], with labels (B, L) where the network takes them.
 
-    def preview(self, count: int) -> Tensor:
+        Yields L_KL and L_CD term by term, so that one graph can be freed before the next is built: the caller sums the
+        terms' parameter gradients.
+        """
+        energy = Conditioned(network, label)  # E_theta
+        fixed = Conditioned(freeze(network), label)  # E_Omega(theta), without a gradient to the parameters
+        x = self.augmentation(self.chain_starts(positives))  # x~0 from B, augmented, or from noise
+        past = self.past_samples()  # X from B, augmented
+        x = run(self.sampler, fixed, x, self.config.steps - self.steps_with_gradient)  # Langevin steps ...
+        x = yield from self.kl_losses(energy, fixed, x, past)  # ... the last of them carries a gradient to theta
+        del fixed  # memory for the graphs to come
+        yield contrastive_loss(energy, positives, +1, "data", self.config)
+        term = contrastive_loss(energy, x, -1, "samples", self.config)
+        yield term._replace(logs=term.logs | {"buffer": torch.tensor(len(self.buffer))})
+        self.buffer.add(x, self.generator)  # last: a caller that stops at a bad loss keeps a good buffer
+
+    def chain_starts(self, like: Tensor) -> Tensor:
+        """Where the chains begin, (B, C, H, W): in the buffer, or with a small probability (or always) in noise."""
+        noise = uniform_noise(len(like), like.shape[1:], self.generator)
+        if self.config.start == "noise" or not len(self.buffer):
+            return noise
+        fresh = torch.rand(len(like), generator=self.generator, device=like.device) < self.config.noise_probability
+        return torch.where(fresh[:, None, None, None], noise, self.buffer.draw(len(like), self.generator))
+
+    def past_samples(self) -> Tensor | None:
+        """The set X of Algorithm 1 (B in Equation 8): past samples, augmented as they are drawn; None while too few."""
+        config, count = self.config, len(self.buffer)
+        enough = count and count >= min(config.entropy_after, config.buffer_size)
+        if not (config.kl_loss and config.kl_entropy and enough):
+            return None
+        return self.augmentation(self.buffer.draw(config.entropy_neighbors, self.generator))
+
+    @property
+    def steps_with_gradient(self) -> int:
+        """How many steps at a chain's end the KL loss goes back through."""
+        return (self.config.steps if self.config.kl_steps == "all" else 1) if self.config.kl_loss else 0
+
+    def kl_losses(
+        self, energy: Conditioned, fixed: Conditioned, x: Tensor, past: Tensor | None
+    ) -> Generator[LossTerm, None, Tensor]:
+        """The last steps of chains x (B, C, H, W) with L_KL, a few samples at a time; gives the negative samples.
+
+        All graphs of a batch at once would need too much memory: `kl_rows` says which samples go together.
+        """
+        negatives = []
+        for rows, share in kl_rows(len(x), self.config):
+            sample, here = x[rows], fixed[rows]
+            if not share:  # these take no part in the KL loss
+                negatives.append(run(self.sampler, here, sample, self.steps_with_gradient))
+                continue
+            for _ in range(self.steps_with_gradient):
+                sample = self.sampler.step(energy[rows], sample, create_graph=True)
+            negatives.append(sample.detach())
+            yield kl_loss(here, sample, past, share, self.config)
+        return torch.cat(negatives)
+
+    @property
+    def chain_steps(self) -> int:
+        """K."""
+        return self.config.steps
+
+    def with_chain_steps(self, steps: int) -> Objective:
+        """See `Objective.with_chain_steps`."""
+        made = copy.copy(self)
+        made.config = dataclasses.replace(self.config, steps=steps)
+        return made
+
+    def preview(self, count: int) -> Tensor | None:
         """Some of the newest negative samples, (at most count, C, H, W) in [0, 1]."""
         return self.buffer.newest[:count].float() / 255
 
@@ -56,53 +122,13 @@ class ImprovedCD:
 class ContrastiveDivergence(ImprovedCD):
     """The objective "cd": the same without the KL loss."""
 
-    def __init__(self, config: CDConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition) -> None:
-        super().__init__(ICDConfig(**dataclasses.asdict(config), kl_loss=False), shape, sampler, transition)
+    def __init__(
+        self, config: CDConfig, shape: tuple[int, int, int], sampler: Sampler, augmentation: Augmentation
+    ) -> None:
+        super().__init__(ICDConfig(**dataclasses.asdict(config), kl_loss=False), shape, sampler, augmentation)
 
 
-def improved_cd(
-    network: EnergyNetwork,
-    positives: Tensor,
-    label: Tensor | None,
-    buffer: ReplayBuffer,
-    sampler: Sampler,
-    transition: Transition,
-    config: ICDConfig,
-    freeze: Freeze = frozen,
-) -> Iterator[LossTerm]:
-    """Algorithm 1 for one batch of data (B, C, H, W) in [0, 1], with labels (B, L) where the network takes them.
-
-    Yields L_KL and L_CD term by term, so that one graph can be freed before the next is built: the caller sums the
-    terms' parameter gradients. At the end the negative samples are added to the buffer.
-    """
-    fixed = freeze(network)  # Omega(theta)
-    x = transition(chain_starts(positives, buffer, sampler.generator, config))
-    past = past_samples(buffer, sampler.generator, transition, config)
-    with_graph = (config.steps if config.kl_steps == "all" else 1) if config.kl_loss else 0
-    x = run(sampler, Conditioned(fixed, label), x, config.steps - with_graph)
-
-    negatives = []
-    for rows, share in kl_rows(len(x), config) if with_graph else [(slice(0, len(x)), 0.0)]:
-        here = None if label is None else label[rows]
-        if not share:  # these samples take no part in the KL loss
-            negatives.append(run(sampler, Conditioned(fixed, here), x[rows], with_graph))
-            continue
-        sample = x[rows]
-        for _ in range(with_graph):
-            sample = sampler.step(Conditioned(network, here), sample, create_graph=True)
-        negatives.append(sample.detach())
-        yield kl_loss(Conditioned(fixed, here), sample, past, share, config)
-
-    del fixed  # memory for the graphs to come
-    x = torch.cat(negatives)
-    energy = Conditioned(network, label)
-    yield contrastive_loss(energy, positives, +1, "data", config)
-    term = contrastive_loss(energy, x, -1, "samples", config)
-    yield term._replace(logs=term.logs | {"buffer": torch.tensor(len(buffer))})
-    buffer.add(x, sampler.generator)  # last: a caller that stops at a bad loss keeps a good buffer
-
-
-def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, config: ICDConfig) -> LossTerm:
+def contrastive_loss(energy: Conditioned, x: Tensor, sign: int, name: str, config: CDConfig) -> LossTerm:
     """One side of L_CD (Equation 5): the mean energy of the data (+) or, negated, of the samples (-).
 
     The authors add the mean square of the energies, which keeps them near 0; they average over scales.
@@ -141,27 +167,9 @@ def entropy_loss(x: Tensor, past: Tensor) -> Tensor:
     return -distance.clamp_min(1e-6).log().mean()
 
 
-def chain_starts(like: Tensor, buffer: ReplayBuffer, generator: torch.Generator, config: ICDConfig) -> Tensor:
-    """Where the chains begin, (B, C, H, W): in the buffer, or with a small probability (or always) in noise."""
-    noise = uniform_noise(len(like), like.shape[1:], generator)
-    if config.start == "noise" or not len(buffer):
-        return noise
-    fresh = torch.rand(len(like), generator=generator, device=like.device) < config.noise_probability
-    return torch.where(fresh[:, None, None, None], noise, buffer.draw(len(like), generator))
-
-
-def past_samples(
-    buffer: ReplayBuffer, generator: torch.Generator, transition: Transition, config: ICDConfig
-) -> Tensor | None:
-    """The set X of Algorithm 1 (B in Equation 8): past samples, augmented as they are drawn; None while too few."""
-    if not (config.kl_loss and config.kl_entropy) or len(buffer) < min(config.entropy_after, config.buffer_size):
-        return None
-    return transition(buffer.draw(config.entropy_neighbors, generator)) if len(buffer) else None
-
-
 def kl_rows(batch: int, config: ICDConfig) -> Iterator[tuple[slice, float]]:
     """Slices of a batch with their share in the KL loss: its samples chunk by chunk, then the rest with share 0."""
-    count = min(batch, config.kl_samples)
+    count = min(batch, config.kl_samples) if config.kl_loss else 0
     for low in range(0, count, config.kl_chunk):
         high = min(low + config.kl_chunk, count)
         yield slice(low, high), (high - low) / count

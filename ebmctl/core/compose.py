@@ -18,6 +18,21 @@ NOT_WEIGHT = 0.001  # the authors' program
 ROWS = 64  # of a network's batch: larger ones are no faster on a CPU
 
 
+def both(energies: Tensor) -> Tensor:
+    """AND: the sum of energies (K, B), as (B,): the product of their distributions."""
+    return energies.sum(0)
+
+
+def either(energies: Tensor, temperature: float) -> Tensor:
+    """OR: -T log sum_i exp(-E_i / T) of energies (K, B), as (B,): the mixture of their distributions at T = 1."""
+    return -temperature * torch.logsumexp(-energies / temperature, 0)
+
+
+def opposite(energy: Tensor, weight: float) -> Tensor:
+    """NOT: -weight * E, of any shape: pushes away from a concept, and has no lowest point of its own."""
+    return -weight * energy
+
+
 class Product:
     """AND: the weighted sum of energies, (B, C, H, W) -> (B,).
 
@@ -36,8 +51,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        total = sum(weight * energy(x) for weight, energy in zip(self.weights, self.energies, strict=True))
-        assert isinstance(total, Tensor)
+        total = both(torch.stack([w * energy(x) for w, energy in zip(self.weights, self.energies, strict=True)]))
         if self.shared is not None and (more := sum(self.weights) - 1):
             total = total - more * self.shared(x)
         return total
@@ -55,12 +69,7 @@ class Mixture:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        return mixed(torch.stack([energy(x) for energy in self.energies]), self.temperature)
-
-
-def mixed(energies: Tensor, temperature: float) -> Tensor:
-    """-T log sum_i exp(-E_i / T) of energies (K, B), as (B,)."""
-    return -temperature * torch.logsumexp(-energies / temperature, 0)
+        return either(torch.stack([energy(x) for energy in self.energies]), self.temperature)
 
 
 def product(*energies: Energy, weights: Sequence[float] | None = None, shared: Energy | None = None) -> Energy:
@@ -78,7 +87,7 @@ def negate(energy: Energy, weight: float = NOT_WEIGHT) -> Energy:
     return Product([energy], [-weight], None)
 
 
-class Immediate:
+class EnergiesWithGradients:
     """The energies of a network under several labels, each with its gradient taken at once, a few images at a time.
 
     Images (B, C, H, W) -> (M, B) for labels (M, L), or (1, B) without. The graph of one network and few images is held
@@ -109,7 +118,7 @@ class Immediate:
 
 class _WithGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, energies: Immediate) -> Tensor:
+    def forward(ctx: Any, x: Tensor, energies: EnergiesWithGradients) -> Tensor:
         found = [energies.evaluate(part, gradient=True) for part in torch.split(x, energies.images)]
         ctx.save_for_backward(torch.cat([slopes for _, slopes in found], 1))
         return torch.cat([values for values, _ in found], 1)

@@ -96,7 +96,7 @@ class LangevinConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Which transitions a chain takes; `enabled=False` switches all of them off.
+    """What an augmentation of the chains does; `enabled=False` switches all of it off.
 
     `crop` is the smallest share of the image's area that a crop keeps (1: no crop), `flip` the probability of a
     horizontal flip, `color` the strength of SimCLR's colour distortion (0: none) with its probability, `grey` the

@@ -24,6 +24,11 @@ class EnergyNetwork(nn.Module):
 
     label_optional = False
 
+    @property
+    def scale_count(self) -> int:
+        """How many terms there are, S."""
+        return 1
+
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S), one for each scale, of images (B, C, H, W) in [0, 1] and labels (B, L)."""
         raise NotImplementedError
@@ -47,19 +52,33 @@ class EnergyNetwork(nn.Module):
 
 
 class Conditioned:
-    """An energy network with its label bound: E(x given label) as an `Energy`."""
+    """An energy network with its label bound: E(x given label) as an `Energy`.
+
+    The label is one for all images, (1, L), so that there may be any number of them; or one for each, (B, L); or None.
+    """
 
     def __init__(self, network: EnergyNetwork, label: Tensor | None) -> None:
         self.network, self.label = network, label
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        energy: Tensor = self.network(x, self.label)  # not forward(), which is not the compiled one
+        energy: Tensor = self.network(x, self._label_of(x))  # not forward(), which is not the compiled one
         return energy
 
     def terms(self, x: Tensor) -> Tensor:
         """Energies (B, S), one for each scale."""
-        return self.network.terms(x, self.label)
+        return self.network.terms(x, self._label_of(x))
+
+    def __getitem__(self, rows: slice) -> Conditioned:
+        """The energy of some rows of a batch."""
+        if self.label is None or len(self.label) == 1:
+            return self
+        return Conditioned(self.network, self.label[rows])
+
+    def _label_of(self, x: Tensor) -> Tensor | None:
+        if self.label is None or len(self.label) != 1:
+            return self.label
+        return self.label.expand(len(x), -1)
 
 
 def frozen(network: EnergyNetwork) -> EnergyNetwork:
@@ -101,6 +120,11 @@ class Autocast(EnergyNetwork):
         """Energies (B, S), one for each scale."""
         with torch.autocast(x.device.type, self.dtype):
             return self.network.terms(x, label).float()
+
+    @property
+    def scale_count(self) -> int:
+        """How many terms there are, S."""
+        return self.network.scale_count
 
     def label_energies(self, x: Tensor, count: int) -> Tensor:
         """Energies (B, L), one for each label."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -15,20 +17,18 @@ from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient, froz
 from ebmctl.core.flow import flow
 from ebmctl.core.langevin import Sampler
 from ebmctl.core.noise import gaussian_noise
-from ebmctl.core.objective import Freeze, LossTerm
-from ebmctl.core.sampling import Transition
+from ebmctl.core.objective import Freeze, LossTerm, Objective
+from ebmctl.core.sampling import Augmentation
 
 NOISE_VARIANCE = 0.25  # of `gaussian_noise`
 HOTTEST = 2.0
 
 
-class EnergyMatching:
+class EnergyMatching(Objective):
     """The objective "energy-matching": transport from noise, with contrastive divergence where it has a weight."""
 
-    needs_labels = False
-
     def __init__(
-        self, config: MatchingConfig, _shape: tuple[int, int, int], sampler: Sampler, _transition: Transition
+        self, config: MatchingConfig, _shape: tuple[int, int, int], sampler: Sampler, _augmentation: Augmentation
     ) -> None:
         if config.pairing == "optimal" and importlib.util.find_spec("scipy") is None:
             raise ValueError(
@@ -41,44 +41,48 @@ class EnergyMatching:
         self, network: EnergyNetwork, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
     ) -> Iterator[LossTerm]:
         """The loss terms for a batch of data (B, C, H, W) in [0, 1] with labels (B, L), or None."""
+        energy = Conditioned(network, label)
         noise = gaussian_noise(len(positives), positives.shape[1:], self.generator)
         if self.config.pairing == "optimal":
             noise = noise[optimal_pairing(noise, positives, label)]
         time = torch.rand(len(positives), generator=self.generator, device=positives.device)
         if self.config.matching_weight:
-            yield matching_loss(Conditioned(network, label), noise, positives, time, self.config.matching_weight)
+            yield matching_loss(energy, noise, positives, time, self.config.matching_weight)
         if self.config.label_weight and label is not None and (known := label.any(1)).any():
             time = 1 - self.config.label_span * (1 - time)
             x = torch.lerp(noise, positives, time[:, None, None, None])
             yield label_loss(network, x[known], time[known], label[known], self.config)
         if self.config.cd_weight:
-            negatives = self._negatives(freeze(network), positives, label)
+            negatives = self.negatives(Conditioned(freeze(network), label), positives)
             self.newest = negatives.clamp(0, 1)
-            yield contrast(Conditioned(network, label), positives, negatives, self.config)
+            yield contrast(energy, positives, negatives, self.config)
 
-    def _negatives(self, fixed: EnergyNetwork, positives: Tensor, label: Tensor | None) -> Tensor:
+    def negatives(self, fixed: Conditioned, positives: Tensor) -> Tensor:
         """Chains from data at time 1 and from noise at time 0, (B, C, H, W)."""
         config, count = self.config, round(self.config.from_data * len(positives))
         path = FlowConfig(config.steps, config.steps * config.step_time, "euler", config.temperature, config.cutoff)
         noise = gaussian_noise(len(positives) - count, positives.shape[1:], self.generator)
         ends = []
         for x, start, rows in ((positives[:count], 1.0, slice(count)), (noise, 0.0, slice(count, None))):
-            energy = Conditioned(fixed, None if label is None else label[rows])
-            for moved in flow(energy, x, path, self.generator, start) if len(x) else ():
+            for moved in flow(fixed[rows], x, path, self.generator, start) if len(x) else ():
                 x = moved
             ends.append(x)
         return torch.cat(ends)
 
+    @property
+    def chain_steps(self) -> int:
+        """The steps of the chains; 0 without contrastive divergence."""
+        return self.config.steps if self.config.cd_weight else 0
+
+    def with_chain_steps(self, steps: int) -> Objective:
+        """See `Objective.with_chain_steps`."""
+        made = copy.copy(self)
+        made.config = dataclasses.replace(self.config, steps=steps)
+        return made
+
     def preview(self, count: int) -> Tensor | None:
         """Some of the newest negative samples, (at most count, C, H, W) in [0, 1]; None without chains."""
         return None if self.newest is None else self.newest[:count]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Nothing: no state is kept."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Nothing to take over."""
 
 
 def optimal_pairing(noise: Tensor, data: Tensor, label: Tensor | None) -> Tensor:

@@ -53,7 +53,7 @@ class Asked:
     """
 
     metrics: Sequence[str]
-    plan: Generation
+    generation: Generation
     likelihood: LikelihoodSettings
     figures: Path | None = None
     extractor: str | None = None
@@ -87,12 +87,12 @@ class Evaluation:
             need_fidelity("metrics")
         extractor = self._extractor(asked)
         if asked.quality and extractor:
-            self.quality(asked.quality, extractor, asked.plan, asked.keep)
+            self.quality(asked.quality, extractor, asked.generation, asked.keep)
         if "bits" in asked.metrics:
-            self.likelihood(asked.likelihood, asked.plan.n)
+            self.likelihood(asked.likelihood, asked.generation.n)
         if asked.figures:
-            figures = PaperFigures(self.model, asked.figures, self.say, asked.plan.label, asked.plan.seed)
-            self.figures(figures, extractor, asked.plan, asked.keep)
+            figures = PaperFigures(self.model, asked.figures, self.say, asked.generation.label, asked.generation.seed)
+            self.figures(figures, extractor, asked)
             figures.training(asked.run_metrics)
             self.written.extend(figures.written)
 
@@ -110,7 +110,7 @@ class Evaluation:
             self.say(f"without feature distances: {error}")
             return None
 
-    def quality(self, metrics: Sequence[str], extractor: Extractor, plan: Generation, keep: Path | None) -> None:
+    def quality(self, metrics: Sequence[str], extractor: Extractor, generation: Generation, keep: Path | None) -> None:
         """Figures of generated images against the split."""
         images = self.reference.open(self.model)
         done = 0
@@ -121,7 +121,7 @@ class Evaluation:
             self.told("real images seen", done, len(images))
 
         real = quality.seen(extractor, (_after(pixels, counted) for pixels in images.pixels()))
-        drawn = self._drawn(plan, keep)
+        drawn = self._drawn(generation, keep)
         figures = quality.figures(quality.seen(extractor, drawn), real, metrics, extractor)
         self.found.update({name: {**values, **_source(images)} for name, values in figures.items()})
 
@@ -133,10 +133,11 @@ class Evaluation:
         self.found["log_z"] = likelihood.described()
         self.found["bits_per_dimension"] = {**bits, **_source(images)}
 
-    def figures(self, figures: PaperFigures, extractor: Extractor | None, plan: Generation, keep: Path | None) -> None:
+    def figures(self, figures: PaperFigures, extractor: Extractor | None, asked: Asked) -> None:
         """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
         if not self.drawn:
-            list(self._drawn(replace(plan, n=min(plan.n, FIGURE_SAMPLES)), keep))
+            few = replace(asked.generation, n=min(asked.generation.n, FIGURE_SAMPLES))
+            list(self._drawn(few, asked.keep))
         samples = torch.cat(self.drawn)[:FIGURE_SAMPLES]
         figures.chains(samples)
         train = self.reference.open(self.model, "train")
@@ -144,9 +145,9 @@ class Evaluation:
         figures.nearest(samples, train, held_out, extractor)
         self.found.update(figures.found)
 
-    def _drawn(self, plan: Generation, keep: Path | None) -> Iterator[Tensor]:
+    def _drawn(self, generation: Generation, keep: Path | None) -> Iterator[Tensor]:
         """The batches of generated images, the first of which stay for the figures."""
-        for pixels in plan.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n)):
+        for pixels in generation.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n)):
             if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
                 self.drawn.append(pixels)
             yield pixels

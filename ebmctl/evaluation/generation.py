@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ebmctl.config.plan import SamplingPlan
 from ebmctl.core.buffer import quantize
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, atomic_folder, read_json
-from ebmctl.models.model import Model, sample
+from ebmctl.models.model import Model, samples
 
 Told = Callable[[int, int], None]
 DESCRIPTION = "generation.json"
@@ -25,13 +26,13 @@ DESCRIPTION = "generation.json"
 
 @dataclass(frozen=True)
 class Generation:
-    """n images of a model by its sampling recipe, with `changes` to its numbers of steps."""
+    """n images of a model by a plan."""
 
+    plan: SamplingPlan
     n: int
     seed: int = 0
     batch: int = 100
     label: str | None = None
-    changes: Mapping[str, int | None] = field(default_factory=dict)
 
     def pixels(self, model: Model, keep: Path | None, told: Told) -> Iterator[Tensor]:
         """Batches of uint8 images (B, C, H, W); `told(done, n)` hears of each.
@@ -55,12 +56,12 @@ class Generation:
     def _draw(self, model: Model, index: int, count: int) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} {index}".encode()).digest()
         seed = int.from_bytes(digest[:6], "big")  # a batch's own, whatever was drawn before
-        changes: Any = self.changes
-        return quantize(sample(model, count, seed, label=self.label, **changes)).cpu()
+        return quantize(samples(model, self.plan, count, seed, self.label)).cpu()
 
     def _describe(self, model: Model, keep: Path) -> None:
-        mine = {"model_sha256": model.sha256(), **asdict(self)}
-        del mine["n"]  # more of the same can be added
+        # without their number: more of the same can be added
+        what: dict[str, Any] = {"model_sha256": model.sha256(), "plan": self.plan.to_mapping()}
+        mine = what | {"seed": self.seed, "batch": self.batch, "label": self.label}
         path = keep / DESCRIPTION
         if path.is_file():
             if read_json(path) != mine:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.core.ais import AisConfig, Box, LogZ, Told, log_partition
-from ebmctl.core.energy import Conditioned, Energy, frozen
+from ebmctl.core.energy import Energy
 from ebmctl.core.noise import seeded
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
@@ -39,9 +39,8 @@ class Likelihood:
 
     def __init__(self, model: Model, settings: LikelihoodSettings, told: Told | None = None) -> None:
         self.model, self.settings = model, settings
-        self.device = next(model.network.parameters()).device
         self.energy = self._energy()
-        generator = seeded(settings.seed, self.device)
+        generator = seeded(settings.seed, model.device)
         try:
             self.log_z = log_partition(self.energy, Box(), model.shape, settings.ais, generator, told=told)
         except ValueError as error:
@@ -55,20 +54,16 @@ class Likelihood:
     def bits(self, batches: Iterable[Tensor]) -> dict[str, Any]:
         """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise, as JSON holds them."""
         generator = torch.Generator().manual_seed(self.settings.seed)
+        dequantised = (to_float(pixels, generator) for pixels in batches)
         with torch.no_grad():
-            parts = [self.energy(to_float(pixels, generator).to(self.device)).double().cpu() for pixels in batches]
+            parts = [self.energy(x.to(self.model.device)).double().cpu() for x in dequantised]
         energies = torch.cat(parts)
         found = bits_per_dimension(energies, self.log_z, math.prod(self.model.shape))
         return {**found, "n": len(energies), "temperature": self.settings.temperature}
 
     def _energy(self) -> Energy:
-        network, temperature = frozen(self.model.network), self.settings.temperature
-
-        def energy(x: Tensor) -> Tensor:
-            label = self.model.one_hot(self.settings.label, len(x), x.device)
-            return Conditioned(network, label)(x) / temperature
-
-        return energy
+        energy, temperature = self.model.fixed(self.settings.label), self.settings.temperature
+        return lambda x: energy(x) / temperature
 
 
 def bits_per_dimension(energies: Tensor, log_z: LogZ, size: int) -> dict[str, float]:

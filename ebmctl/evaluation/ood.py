@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ebmctl.config import registry
-from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError, UsageError
@@ -61,19 +59,14 @@ class Detector:
 
     def __init__(self, model: Model, inside: str, settings: Settings) -> None:
         self.model, self.inside, self.settings = model, inside, settings
-        self.network = frozen(model.network)
-        self.device = next(model.network.parameters()).device
+        self.energy = model.fixed(settings.label)
         self.score_name = settings.score or model.recipe.ood.score
         self.score = self._score(self.score_name)
-
-    def bind(self, count: int) -> Conditioned:
-        """The energy for a batch of `count` images."""
-        return Conditioned(self.network, self.model.one_hot(self.settings.label, count, self.device))
 
     def of_set(self, name: str, split: Split = "test") -> Scored:
         """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
         images = TestImages(self._open(name, split), name, self.settings.n, self.settings.seed, split=split)
-        found = scores.scored(self.score, self.bind, (x.to(self.device) for x in images))
+        found = scores.scored(self.score, self.energy, (x.to(self.model.device) for x in images))
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):
             raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is not finite")
@@ -99,10 +92,9 @@ class Detector:
             return simple[name]
         if name == "typicality":
             train = TestImages(self._open(self.inside, "train"), self.inside, TRAINING_IMAGES, self.settings.seed)
-            energies = scores.scored(scores.energy, self.bind, (x.to(self.device) for x in train))
+            energies = scores.scored(scores.energy, self.energy, (x.to(self.model.device) for x in train))
             return scores.typicality(float(energies.mean()))
-        count = self.bind(1).terms(torch.zeros(1, *self.model.shape, device=self.device)).shape[1]
-        known = [*SCORES, *(f"scale-{index}" for index in range(count))]
+        known = [*SCORES, *(f"scale-{index}" for index in range(self.model.network.scale_count))]
         if name not in known:
             raise UsageError(f"--score takes {', '.join(known[:-1])} or {known[-1]}, not '{name}'")
         return scores.scale(int(name.removeprefix("scale-")))

@@ -91,7 +91,7 @@ class PaperFigures:
         self._draw("score.png", score)
 
     def _over_time(self, path: Path) -> None:
-        moments = list(Chains(self.model, self.label, self.seed).moments(CHAINS))
+        moments = list(Chains(self.model, self.label, self.seed).over_time(CHAINS))
         save_columns(path, moments, "Chains over time")
 
     def _one_start(self, path: Path) -> None:

@@ -43,6 +43,6 @@ def gradient(model: Conditioned, x: Tensor) -> Tensor:
     return norm
 
 
-def scored(score: Score, bind: Callable[[int], Conditioned], batches: Iterable[Tensor]) -> Tensor:
-    """The scores (N,) of batches of images (B, C, H, W) in [0, 1]; `bind` gives the energy for a batch's size."""
-    return torch.cat([score(bind(len(x)), x) for x in batches]).double().cpu()
+def scored(score: Score, energy: Conditioned, batches: Iterable[Tensor]) -> Tensor:
+    """The scores (N,) of batches of images (B, C, H, W) in [0, 1] under an energy."""
+    return torch.cat([score(energy, x) for x in batches]).double().cpu()

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ebmctl.config import registry
-from ebmctl.config.recipe import from_mapping
-from ebmctl.config.schema import Part, Recipe
+from ebmctl.config.parts import Part
+from ebmctl.config.recipe import from_mapping, of_today
+from ebmctl.config.schema import Recipe
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder, read_json
@@ -34,7 +35,7 @@ class ModelConfig:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of the images."""
-        return (self.recipe.data.channels, self.recipe.data.size, self.recipe.data.size)
+        return self.recipe.shape
 
 
 def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
@@ -82,7 +83,9 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     try:
         registry.check_needed(document.get("plugins", []))
         config = ModelConfig(
-            recipe=from_mapping({**document["recipe"], "network": document["architecture"], **document["sampling"]}),
+            recipe=from_mapping(
+                of_today({**document["recipe"], "network": document["architecture"], **document["sampling"]})
+            ),
             labels=_label_names(document["labels"]),
             provenance=dict(document["provenance"]),
         )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from ebmctl.config.schema import Part, Recipe
+from ebmctl.config.schema import Recipe
 from ebmctl.core.noise import seeded
 from ebmctl.data.base import ImageBatch, TensorImages
 from ebmctl.training.trainer import Trainer
@@ -32,12 +32,12 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
     total = 0.0
     for phase in recipe.schedule:
         alone = replace(recipe, objective=phase.objective, optimizer=phase.optimizer, phases=())
-        trainer, seconds = _seconds_per_step(alone, dataset, accelerator, precision)
-        total += seconds * phase.share * recipe.run.steps
+        trainer = Trainer(alone, dataset, accelerator, precision)
+        total += _seconds_per_step(trainer, dataset) * phase.share * recipe.run.steps
     parameters = sum(p.numel() for p in trainer.network.parameters())
     state = 4 * parameters * 5  # weights, gradient, two moments, EMA
-    buffer = getattr(trainer.objective, "buffer", None)
-    state += 0 if buffer is None else buffer.images.numel()  # uint8, all of it is allocated from the start
+    if (buffer := trainer.objective.buffer) is not None:
+        state += buffer.images.numel()  # uint8, all of it is allocated from the start
     return {
         "parameters": parameters,
         "memory_state": state,
@@ -47,36 +47,27 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
     }
 
 
-def _seconds_per_step(
-    recipe: Recipe, dataset: TensorImages, accelerator: Accelerator, precision: str
-) -> tuple[Trainer, float]:
-    steps = getattr(recipe.objective.options, "steps", None)
-    if steps is None:
-        trainer = Trainer(recipe, dataset, accelerator, precision)
-        return trainer, _measure(trainer, dataset)
-    few = min(steps, 2)
-    trainer = Trainer(_with_sampler_steps(recipe, few), dataset, accelerator, precision)
+def _seconds_per_step(trainer: Trainer, dataset: TensorImages) -> float:
+    """Seconds of a step whose chains have all of their steps, from what two lengths of few steps take."""
+    whole = trainer.objective
+    if not whole.chain_steps:
+        return _measure(trainer, dataset)
+    few = min(whole.chain_steps, 2)
+    trainer.objective = whole.with_chain_steps(few)
     short = _measure(trainer, dataset)
-    if steps == few:
-        return trainer, short
-    longer = _measure(Trainer(_with_sampler_steps(recipe, few + 2), dataset, accelerator, precision), dataset)
-    return trainer, short + (steps - few) * max(longer - short, 0.0) / 2
-
-
-def _with_sampler_steps(recipe: Recipe, steps: int) -> Recipe:
-    options = replace(recipe.objective.options, steps=steps)
-    return replace(recipe, objective=Part(recipe.objective.name, options))
+    if whole.chain_steps == few:
+        return short
+    trainer.objective = whole.with_chain_steps(few + 2)
+    longer = _measure(trainer, dataset)
+    return short + (whole.chain_steps - few) * max(longer - short, 0.0) / 2
 
 
 def _measure(trainer: Trainer, dataset: TensorImages) -> float:
     """Seconds of a training step: the faster of two after one to warm up."""
     batch_size = trainer.recipe.optimizer.batch_size
-    buffer = getattr(trainer.objective, "buffer", None)
-    if buffer is not None:
-        shape = buffer.images.shape
-        buffer.add(
-            torch.rand((min(shape[0], 2000), *shape[1:]), device=buffer.images.device), seeded(0, buffer.images.device)
-        )
+    if (buffer := trainer.objective.buffer) is not None:
+        shape, device = buffer.images.shape, buffer.images.device
+        buffer.add(torch.rand((min(shape[0], 2000), *shape[1:]), device=device), seeded(0, device))
     batch = ImageBatch(*dataset.__getitems__([i % len(dataset) for i in range(batch_size)]))
     times = []
     for _ in range(3):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ebmctl import __version__
 from ebmctl.config import conversion, registry
-from ebmctl.config.recipe import from_mapping
+from ebmctl.config.recipe import from_mapping, of_today
 from ebmctl.config.schema import Recipe
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate, read_json
@@ -105,7 +105,7 @@ class RunFolder:
             listed = read_json(folder.model / "config.json").get("plugins", [])
         with contextlib.suppress(KeyError, TypeError, ValueError):  # what another program wrote into it
             registry.check_needed(listed)
-        return folder, from_mapping(conversion.read_toml(path / "config.toml"))
+        return folder, from_mapping(of_today(conversion.read_toml(path / "config.toml")))
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""
@@ -197,8 +197,8 @@ def _line(line: bytes) -> dict[str, Any] | None:
 def disk_need(trainer: Trainer) -> int:
     """The bytes that a run's folder may come to hold: its checkpoints, one more while it is written, and models."""
     weights: int = sum(tensor.nbytes for tensor in trainer.network.state_dict().values())
-    buffers = [getattr(objective, "buffer", None) for objective in trainer.objectives]
-    images: int = max((buffer.images.nbytes for buffer in buffers if buffer is not None), default=0)
+    buffers = [objective.buffer for objective in trainer.objectives if objective.buffer is not None]
+    images: int = max((buffer.images.nbytes for buffer in buffers), default=0)
     processes: int = trainer.accelerator.num_processes
     state = 4 * weights + images * processes  # network, EMA, and Adam's two moments
     return (trainer.recipe.run.keep_checkpoints + 2) * state + 3 * weights

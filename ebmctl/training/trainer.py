@@ -27,7 +27,7 @@ from ebmctl.data.loader import batches
 from ebmctl.data.order import IndexOrder, Order, ShardOrder
 from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
-from ebmctl.errors import DivergedError, UsageError
+from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.models.folder import build_network, unconditional_names
 from ebmctl.training.gradients import accumulate, check_bound
 from ebmctl.training.parallel import any_process, gather_tensors
@@ -103,13 +103,15 @@ class Trainer:
         """The objective of each phase, all made at once: what a later one lacks is said before the run."""
         recipe = self.recipe
         self.sampler = registry.find("sampler", recipe.sampler.name).make(recipe.sampler.options, self.generator)
-        transition = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, self.generator)
-        shape = (recipe.data.channels, recipe.data.size, recipe.data.size)
+        augmentation = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, self.generator)
         made: list[Objective] = []
         for phase in recipe.schedule:
             entry = registry.find("objective", phase.objective.name)
-            made.append(entry.make(phase.objective.options, shape, self.sampler, transition))
-            if made[-1].needs_labels and not self.labels:
+            objective = entry.make(phase.objective.options, recipe.shape, self.sampler, augmentation)
+            if not isinstance(objective, Objective):
+                raise EbmctlError(f"{entry} gave no Objective: derive it from ebmctl.Objective")
+            made.append(objective)
+            if objective.needs_labels and not self.labels:
                 raise UsageError(f"the objective '{phase.objective.name}' needs labels: give --label")
         return made
 

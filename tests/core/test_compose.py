@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import ebmctl
-from ebmctl.core.compose import Immediate, mixture, negate, product
+from ebmctl.core.compose import EnergiesWithGradients, mixture, negate, product
 from ebmctl.core.config import LangevinConfig
 from ebmctl.core.energy import EnergyNetwork, energy_gradient
 from ebmctl.core.langevin import Langevin, run
@@ -107,17 +107,17 @@ def test_an_immediate_energy_is_the_same_energy(generator, rows):
     labels = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.5, 2.0]])
     weights = torch.randn(3, 5, generator=generator)
     expected = torch.stack([Wave()(x, label.expand(5, -1)) for label in labels])
-    found = Immediate(Wave(), labels, rows)(x)
+    found = EnergiesWithGradients(Wave(), labels, rows)(x)
     torch.testing.assert_close(found, expected)
     slopes = [torch.autograd.grad((weights * e.square()).sum(), x)[0] for e in (found, expected)]
     torch.testing.assert_close(*slopes)
-    torch.testing.assert_close(Immediate(Wave(), labels, rows)(x.detach()), expected.detach())
-    torch.testing.assert_close(Immediate(Wave(), None, rows)(x.detach())[0], Wave()(x).detach())
+    torch.testing.assert_close(EnergiesWithGradients(Wave(), labels, rows)(x.detach()), expected.detach())
+    torch.testing.assert_close(EnergiesWithGradients(Wave(), None, rows)(x.detach())[0], Wave()(x).detach())
 
 
 def test_an_immediate_energy_says_that_it_has_no_second_derivative(generator):
     x = torch.randn(2, 2, 3, 3, generator=generator, requires_grad=True)
-    energies = Immediate(Wave(), None)(x)
+    energies = EnergiesWithGradients(Wave(), None)(x)
     (slope,) = torch.autograd.grad(energies.square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebmctl.core.config import LangevinConfig, SampleConfig
+from ebmctl.core.config import FlowConfig, LangevinConfig, SampleConfig
 from ebmctl.core.langevin import Langevin, run
 from ebmctl.core.sampling import chain
 from tests.core.quadratic import Quadratic
@@ -74,7 +74,7 @@ def test_gradient_reaches_the_parameters_only_when_asked(generator):
 
 
 def test_chain_takes_the_steps_that_it_says(generator):
-    """Algorithm 2: a round is one transition, then the steps; the last steps have no transition."""
+    """Algorithm 2: a round is one augmentation, then the steps; the last steps have none."""
     calls: list[str] = []
 
     class Counting:
@@ -87,11 +87,20 @@ def test_chain_takes_the_steps_that_it_says(generator):
             calls.append("step")
             return x + 1
 
-    def transition(x):
+    def double(x):
         calls.append("augment")
         return x * 2
 
     start = torch.zeros(1, 1, 1, 1)
-    frames = list(chain(lambda x: x.sum((1, 2, 3)), start, Counting(), transition, SampleConfig(2, 3, 4)))
+    moments = list(
+        chain(lambda x: x.sum((1, 2, 3)), start, FlowConfig(), SampleConfig(2, 3, 4), Counting(), double, generator)
+    )
     assert calls == (["augment"] + ["step"] * 3) * 2 + ["step"] * 4
-    assert [float(frame) for frame in frames] == [3.0, 9.0, 13.0]
+    assert [(after, number, float(images)) for after, number, images in moments] == [
+        ("noise", 0, 0.0),
+        ("augmentation", 1, 0.0),
+        ("round", 1, 3.0),
+        ("augmentation", 2, 6.0),
+        ("round", 2, 9.0),
+        ("final steps", 4, 13.0),
+    ]

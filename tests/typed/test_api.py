@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -64,16 +65,22 @@ def test_another_sampler(folder: Path) -> None:
 def test_a_sampler_that_reports(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it reports of its steps is given to who asks for it."""
     from ebmctl.core import langevin
-    from ebmctl.models.model import sample_chain
+    from ebmctl.core.noise import seeded
+    from ebmctl.models.sampling import draw
 
     class Reported(langevin.Langevin):
         def report(self) -> dict[str, float]:
             return {"acceptance": 0.5}
 
     monkeypatch.setattr(langevin, "Langevin", Reported)
-    found: dict[str, float] = {}
-    *_, _ = sample_chain(ebmctl.load(folder), 2, 0, report=found)
-    assert found == {"acceptance": 0.5}
+    model = ebmctl.load(folder)
+    found: list[dict[str, float]] = []
+
+    def kept() -> Generator[Tensor, None, None]:
+        found.append((yield from draw(model.fixed(), model.recipe.sampling_plan(), 2, seeded(0))))
+
+    assert [tuple(frame.shape) for frame in kept()] == [(2, 1, 8, 8)] * 3
+    assert found == [{"acceptance": 0.5}]
 
 
 def test_names() -> None:

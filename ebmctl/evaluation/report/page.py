@@ -14,6 +14,7 @@ import jinja2
 import torch
 
 from ebmctl import __version__
+from ebmctl.core.noise import seeded
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report import curves
 from ebmctl.evaluation.report.pictures import (
@@ -27,7 +28,8 @@ from ebmctl.evaluation.report.pictures import (
 from ebmctl.evaluation.report.results import Result, quality, read_results
 from ebmctl.files import atomic_file
 from ebmctl.models.card import how_made, public_name, public_recipe
-from ebmctl.models.model import Model, sample_chain
+from ebmctl.models.model import Model
+from ebmctl.models.sampling import draw
 from ebmctl.training.folder import RunFolder
 
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
@@ -103,30 +105,31 @@ class Report:
     """A page in the making; what may fail is done first."""
 
     def __init__(
-        self, model: Model, name: str, plan: Generation, results: Sequence[Path], run_metrics: Path | None
+        self, model: Model, name: str, generation: Generation, results: Sequence[Path], run_metrics: Path | None
     ) -> None:
         """`name` is the model's as others may see it; `results` join those in a run's folder `evaluation`.
 
         Raises EbmctlError for a file that is no result of the model's, UsageError for a label that it does not know.
         """
-        self.model, self.name, self.plan = model, name, plan
+        self.model, self.name, self.generation = model, name, generation
         kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
         self.results = read_results([*kept, *results], model.sha256())
-        model.one_hot(plan.label, 1, torch.device("cpu"))  # says what is wrong with a label
+        model.one_hot(generation.label)  # says what is wrong with a label
         self.curves = curves.charts(RunFolder(run_metrics.parent).read_metrics()) if run_metrics else []
 
     def page(self, metrics: Mapping[str, Mapping[str, Any]], figures: Sequence[str], command: str) -> Page:
         """The page with the figures that `command` computed and drew."""
         _, height, width = self.model.shape
-        count = min(self.plan.n, SAMPLES if width <= LARGE else LARGE_SAMPLES)
+        count = min(self.generation.n, SAMPLES if width <= LARGE else LARGE_SAMPLES)
         moving = min(count, chains_shown(height, width))
         frames = []
-        for frame in sample_chain(self.model, count, self.plan.seed, label=self.plan.label, changes=self._changes):
+        generator = seeded(self.generation.seed, self.model.device)
+        for frame in draw(self.model.fixed(self.generation.label), self.generation.plan, count, generator):
             frames.append(frame[:moving].cpu())
             last = frame.cpu()
         data = public_name(self.model.recipe.data.name)
         moments = f"{moving} chain{'s' * (moving > 1)} from noise to images"
-        computed = [quality(metrics, f"{self.plan.n:,} images, seed {self.plan.seed}")] if metrics else []
+        computed = [quality(metrics, f"{self.generation.n:,} images, seed {self.generation.seed}")] if metrics else []
         results = [*computed, *self.results]
         return Page(
             name=self.name,
@@ -145,16 +148,13 @@ class Report:
         with atomic_file(path) as temporary:
             temporary.write_text(page.html(), encoding="utf-8")
 
-    @property
-    def _changes(self) -> dict[str, int | None]:
-        return dict(self.plan.changes)
-
     def _sample_command(self, count: int) -> str:
-        words = ["ebmctl", "sample", self.name, "-n", str(count), "--seed", str(self.plan.seed)]
-        if self.plan.label is not None:
-            words += ["--label", self.plan.label]
-        for key, value in self.plan.changes.items():
-            words += [f"--{key.replace('_', '-')}", str(value)] if value is not None else []
+        words = ["ebmctl", "sample", self.name, "-n", str(count), "--seed", str(self.generation.seed)]
+        if self.generation.label is not None:
+            words += ["--label", self.generation.label]
+        usual = self.model.recipe.sampling_plan().lengths
+        for key, value in self.generation.plan.lengths.items():
+            words += [f"--{key.replace('_', '-')}", str(value)] if value != usual[key] else []
         return shlex.join([*words, "-o", "samples.png", "--chain", "chain.gif"])
 
 

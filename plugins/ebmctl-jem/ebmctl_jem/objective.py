@@ -13,7 +13,7 @@ from ebmctl.core.config import CDConfig
 from ebmctl.core.energy import EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler
 from ebmctl.core.objective import Freeze, LossTerm
-from ebmctl.core.sampling import Transition
+from ebmctl.core.sampling import Augmentation
 from ebmctl_jem.calibration import calibration_error
 from ebmctl_jem.config import JemConfig
 from ebmctl_jem.net import class_logits
@@ -29,11 +29,11 @@ class JointEnergy(ContrastiveDivergence):
     needs_labels = True
 
     def __init__(
-        self, config: JemConfig, shape: tuple[int, int, int], sampler: Sampler, transition: Transition
+        self, config: JemConfig, shape: tuple[int, int, int], sampler: Sampler, augmentation: Augmentation
     ) -> None:
         values = dataclasses.asdict(config)
         self.class_weight: float = values.pop("class_weight")
-        super().__init__(CDConfig(**values), shape, sampler, transition)
+        super().__init__(CDConfig(**values), shape, sampler, augmentation)
 
     def losses(
         self, network: EnergyNetwork, positives: Tensor, label: Tensor | None, freeze: Freeze = frozen
