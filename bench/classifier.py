@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ebmctl import __version__
-from ebmctl.config import registry
+from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 from ebmctl.data.base import DataRequest, ImageDataset, TensorImages
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.drawn.images import DrawnImages
@@ -70,7 +70,7 @@ def training_set(name: str, size: int, channels: int) -> ImageDataset:
 
 def opened(name: str, split: str, size: int, channels: int) -> ImageDataset:
     request = DataRequest(split, default_root(), size, channels)
-    return open_dataset(name, request, lambda n: registry.find("dataset", n).make)
+    return open_dataset(DatasetName.parse(name), request)
 
 
 def varied(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
@@ -103,7 +103,7 @@ def accuracies(classifier: Classifier, dataset: ImageDataset) -> dict[str, float
 
 def train(options: argparse.Namespace) -> Classifier:
     name = options.dataset
-    size, channels = registry.native_shape(name)
+    size, channels = DatasetName.parse(name).native_shape or USUAL_SHAPE
     data = training_set(name, size, channels)
     config = ClassifierConfig(name, channels, size, options.width, heads_of(data), {}, options.architecture)
     torch.manual_seed(options.seed)

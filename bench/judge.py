@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
-from ebmctl.config.registry import find
+from ebmctl.config.dataset import DatasetName
 from ebmctl.data.base import DataRequest, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.models.model import Model
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 def images(name: str, split: Split, size: int, count: int = 2000) -> tuple[Tensor, Tensor]:
     """The first images of a set as (N, 1, size, size) in [0, 1], and their classes (N,) or (0,)."""
     request = DataRequest(split, default_root(), size, 1)
-    dataset = open_dataset(name, request, lambda n: find("dataset", n).load())
+    dataset = open_dataset(DatasetName.parse(name), request)
     batch = dataset.__getitems__(range(min(len(dataset), count)))
     return batch.images.float() / 255, batch.labels.argmax(1) if batch.labels.shape[1] else torch.zeros(0)
 

@@ -61,9 +61,9 @@ def recipe_list() -> str:
 def dataset_list() -> str:
     """The datasets that ship."""
     rows = []
-    for name, (_, about) in builtins.DATASETS.items():
-        size, channels = registry.native_shape(name)
-        rows.append(f"| `{name}` | {about} | {channels} x {size} x {size} |")
+    for each in builtins.DATASETS:
+        shape = "any" if each.shape is None else f"{each.shape[1]} x {each.shape[0]} x {each.shape[0]}"
+        rows.append(f"| `{each.name}` | {each.about} | {shape} |")
     return "\n".join(["| name | what it is | shape |", "|---|---|---|", *rows, ""])
 
 

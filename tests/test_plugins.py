@@ -9,6 +9,7 @@ import pytest
 
 import ebmctl
 from ebmctl.config import plugins, recipe, registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError
 from ebmctl.models.folder import ModelConfig, build_network, save_model
 from tests.plugin_site import GOOD, HOOK, forget, write
@@ -30,7 +31,7 @@ def test_a_plugin_is_used_as_what_ships(site, only):
     only("good")
     assert registry.find("sampler", "good").load() is registry.find("sampler", "langevin").load()
     assert str(registry.find("sampler", "good")) == "the sampler 'good' of ebmctl-good 1.2"
-    assert registry.native_shape("good-images") == (8, 1)
+    assert DatasetName.parse("good-images").native_shape == (8, 1)
     made = recipe.resolve("good-images", None, ["sampler.name=good", "sampler.noise=0.5"], {})
     assert (made.sampler.name, made.sampler.options.noise, made.data.size) == ("good", 0.5, 8)
 

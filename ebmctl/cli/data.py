@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ebmctl.cli import console
-from ebmctl.config import registry
+from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 
 app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -31,8 +31,8 @@ def prepare(
     """Decode images once, into shards that training reads fast: ebmctl train shards:DIR."""
     with console.guard(debug):
         console.choice("--split", split, ["train", "test"])
-        registry.find_dataset(source)
-        own_size, own_channels = registry.native_shape(source)
+        name = DatasetName.parse(source).checked()
+        own_size, own_channels = name.native_shape or USUAL_SHAPE
         from ebmctl.config.conversion import build
         from ebmctl.config.schema import DataConfig
         from ebmctl.data.base import DataRequest
@@ -43,7 +43,7 @@ def prepare(
         request = DataRequest(
             "test" if split == "test" else "train", data_dir or default_root(), wanted.size, wanted.channels
         )
-        dataset = open_dataset(source, request, lambda name: registry.find("dataset", name).make)
+        dataset = open_dataset(name, request)
         written = 0
         shape = (wanted.channels, wanted.size, wanted.size)
         for written in write_shards(dataset, f"{source} ({split})", out, shape):

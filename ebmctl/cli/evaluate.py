@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ebmctl.cli import console
-from ebmctl.config import registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def evaluate(
                 raise UsageError(f"{option} is at least {least}, not {value}")
         if levels < 1 or chains < 2 or not temperature > 0:
             raise UsageError("--levels is at least 1, --chains at least 2, --temperature above 0")
-        if data is not None:
-            registry.find_dataset(data)
+        named = DatasetName.parse(data).checked() if data is not None else None
         from ebmctl.models.zoo import find_model
 
         find_model(model)
@@ -100,12 +99,12 @@ def evaluate(
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
         asked = Asked(wanted, generation, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
         page = Report(loaded, public_reference(model), generation, results, metrics_of(model)) if report else None
-        chosen = data or loaded.recipe.data.name
+        chosen = named or loaded.recipe.data.dataset
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
         with console.Counting() as counting:
             evaluation = Evaluation(loaded, reference, counting, console.say)
             evaluation.run(asked)
-        about: dict[str, Any] = {"n": n, "data": chosen, "split": split, "seed": seed}
+        about: dict[str, Any] = {"n": n, "data": str(chosen), "split": split, "seed": seed}
         about |= {"figures": evaluation.written} if figures else {}
         given = command(context)
         if page and report:

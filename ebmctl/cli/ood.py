@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ebmctl.cli import console
-from ebmctl.config import registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 
 if TYPE_CHECKING:
@@ -48,24 +48,23 @@ def ood(
             raise UsageError(f"--n is at least 2, not {n}")
         if not 0 < keep < 1:
             raise UsageError(f"--keep is a share between 0 and 1, not {keep}")
-        for name in (inside, *outside):
-            registry.find_dataset(name)
+        known, others = DatasetName.parse(inside).checked(), [DatasetName.parse(name).checked() for name in outside]
         from ebmctl.files import check_writable
 
         for path in (plot, csv):
             if path is not None:
                 check_writable(path)
-        detector = _detector(inside, model, score, label, n, seed, data_dir)
+        detector = _detector(known, model, score, label, n, seed, data_dir)
         if images and csv:
             _score_folder(detector, images, csv, keep, plot, as_json)
         else:
             from ebmctl.cli.recorded import command
 
-            _compare(detector, outside, plot, command(context), as_json)
+            _compare(detector, others, plot, command(context), as_json)
 
 
 def _detector(
-    inside: str,
+    inside: DatasetName,
     model: str | None,
     score: str | None,
     label: str | None,
@@ -85,13 +84,13 @@ def _detector(
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
 
 
-def _default_model(inside: str) -> str:
+def _default_model(inside: DatasetName) -> str:
     """The zoo's model for a dataset, or its latest run."""
     from ebmctl.models.zoo import default_model
     from ebmctl.training.folder import latest_run
 
     try:
-        chosen = entry.name if (entry := default_model(inside)) else str(latest_run(RUNS, inside))
+        chosen = entry.name if (entry := default_model(str(inside))) else str(latest_run(RUNS, inside))
     except EbmctlError as error:
         line = f"the zoo has no model of {inside}, and {RUNS}/ no run of it; train one: ebmctl train {inside}"
         raise EbmctlError(f"{line}, or give --model MODEL") from error
@@ -99,7 +98,7 @@ def _default_model(inside: str) -> str:
     return chosen
 
 
-def _compare(detector: Detector, outside: list[str], plot: Path | None, command: str, as_json: bool) -> None:
+def _compare(detector: Detector, outside: list[DatasetName], plot: Path | None, command: str, as_json: bool) -> None:
     from ebmctl.evaluation.metrics import average, plain
     from ebmctl.evaluation.ood import resizing
     from ebmctl.evaluation.tables import OOD_NOTE, outlier_table
@@ -129,7 +128,7 @@ def _compare(detector: Detector, outside: list[str], plot: Path | None, command:
         save_separation(plot, inside.outside, [other.outside for other in others], detector.score_name)
         console.say(f"histograms and ROC curves are in {plot}")
     result: dict[str, Any] = {
-        "in": detector.inside,
+        "in": str(detector.inside),
         "fingerprint": inside.outside.fingerprint,
         "model": str(detector.model.source),
         "model_sha256": detector.model.sha256(),
@@ -142,7 +141,7 @@ def _compare(detector: Detector, outside: list[str], plot: Path | None, command:
     if as_json:
         console.show(result, as_json=True)
         return
-    table = outlier_table(result, detector.inside)
+    table = outlier_table(result, str(detector.inside))
     console.table(table.header, table.rows)
     console.say(OOD_NOTE)
 

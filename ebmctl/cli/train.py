@@ -15,6 +15,7 @@ import typer
 
 from ebmctl.cli import console
 from ebmctl.config import recipe as recipes
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 
 if TYPE_CHECKING:
@@ -57,16 +58,17 @@ def train(
         console.choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
         seconds = parse_time(time_limit) if time_limit else None
         flags = {"run.steps": steps, "run.seed": seed, "data.label": label, "run.init": init}
-        resolved = recipes.resolve(dataset, recipe, assignments, flags)
+        name = DatasetName.parse(dataset)
+        resolved = recipes.resolve(name, recipe, assignments, flags)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
-            path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
+            path = _existing_run(resume, name) if resume else out or next_run_path(name)
             raise typer.Exit(_launch(processes, dataset, path, [] if out or resume else [f"--out={path}"]))
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
 
             show_estimate(resolved, device, precision, as_json)
             return
-        path = _existing_run(resume, dataset) if resume else out or next_run_path(dataset)
+        path = _existing_run(resume, name) if resume else out or next_run_path(name)
         resolved = _check_run(path, resolved, bool(resume), steps)
         from ebmctl.training.parallel import make_accelerator
 
@@ -115,14 +117,14 @@ def make_trainer(
     return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
 
 
-def next_run_path(dataset: str) -> Path:
+def next_run_path(dataset: DatasetName) -> Path:
     """The run folder where none is named."""
     from ebmctl.training.folder import next_run
 
     return next_run(RUNS, dataset)
 
 
-def _existing_run(resume: str, dataset: str) -> Path:
+def _existing_run(resume: str, dataset: DatasetName) -> Path:
     from ebmctl.training.folder import latest_run
 
     return latest_run(RUNS, dataset) if resume == "latest" else Path(resume)

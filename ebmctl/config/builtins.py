@@ -2,39 +2,47 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ebmctl.config.hookspecs import Register, RegisterRecipes, hookimpl
 
-DATASETS: dict[str, tuple[str, str]] = {
-    "digits": ("ebmctl.data.digits:make", "1,797 handwritten digits that scikit-learn ships"),
-    "fashion-mnist": ("ebmctl.data.idx:make_fashion_mnist", "70,000 grey images of clothes"),
-    "mnist": ("ebmctl.data.idx:make_mnist", "70,000 handwritten digits"),
-    "cifar10": ("ebmctl.data.cifar:make_cifar10", "60,000 colour images of 10 classes, 32x32"),
-    "cifar100": ("ebmctl.data.cifar:make_cifar100", "60,000 colour images of 100 classes, 32x32"),
-    "cifar10-interp": ("ebmctl.data.cifar:make_interpolations", "means of two different CIFAR-10 images each"),
-    "svhn": ("ebmctl.data.svhn:make", "house numbers from street pictures, 32x32"),
-    "textures": ("ebmctl.data.textures:make", "Describable Textures (DTD), 5,640 pictures of 47 kinds"),
-    "textures-top-left": ("ebmctl.data.textures:make_top_left", "the same, cropped to the top left corner unresized"),
-    "imagenet32": ("ebmctl.data.imagenet32:make", "ImageNet at 32x32, 1.28 million images (parquet)"),
-    "celeba": ("ebmctl.data.celeba:make_celeba", "202,599 faces with 40 attributes"),
-    "celebahq": ("ebmctl.data.celeba:make_celebahq", "30,000 faces with 40 attributes (CelebAMask-HQ)"),
-    "lsun-bedroom": ("ebmctl.data.lsun:make", "3 million bedrooms (lmdb)"),
-    "faces": ("ebmctl.data.drawn.faces:make", "55,000 cartoon faces that are drawn here, with 4 attributes, 32x32"),
-    "objects": (
-        "ebmctl.data.drawn.objects:make",
-        "55,000 shaded solids that are drawn here, with 4 attributes, 32x32",
-    ),
-    "noise": ("ebmctl.data.synthetic:make_noise", "uniform noise"),
-    "constant": ("ebmctl.data.synthetic:make_constant", "images of one colour each"),
-}
 
-NATIVE: dict[str, tuple[int, int]] = {
-    "digits": (16, 1),
-    "fashion-mnist": (28, 1),
-    "mnist": (28, 1),
-    "celeba": (64, 3),
-    "celebahq": (128, 3),
-    "lsun-bedroom": (128, 3),
-}
+class Dataset(NamedTuple):
+    """A dataset that ships: its factory in `ebmctl.data`, and what `Register` takes besides."""
+
+    name: str
+    factory: str
+    about: str
+    shape: tuple[int, int] | None = (32, 3)
+    recipe: str | None = None
+    offline: bool = False
+
+
+DATASETS = (
+    Dataset("digits", "digits:make", "1,797 handwritten digits that scikit-learn ships", (16, 1), offline=True),
+    Dataset("fashion-mnist", "idx:make_fashion_mnist", "70,000 grey images of clothes", (28, 1), offline=True),
+    Dataset("mnist", "idx:make_mnist", "70,000 handwritten digits", (28, 1)),
+    Dataset("cifar10", "cifar:make_cifar10", "60,000 colour images of 10 classes, 32x32"),
+    Dataset("cifar100", "cifar:make_cifar100", "60,000 colour images of 100 classes, 32x32", recipe="cifar10"),
+    Dataset("cifar10-interp", "cifar:make_interpolations", "means of two different CIFAR-10 images each"),
+    Dataset("svhn", "svhn:make", "house numbers from street pictures, 32x32", recipe="cifar10"),
+    Dataset("textures", "textures:make", "Describable Textures (DTD), 5,640 pictures of 47 kinds"),
+    Dataset("textures-top-left", "textures:make_top_left", "the same, cropped to the top left corner unresized"),
+    Dataset("imagenet32", "imagenet32:make", "ImageNet at 32x32, 1.28 million images (parquet)"),
+    Dataset("celeba", "celeba:make_celeba", "202,599 faces with 40 attributes", (64, 3)),
+    Dataset("celebahq", "celeba:make_celebahq", "30,000 faces with 40 attributes", (128, 3), "celebahq128"),
+    Dataset("lsun-bedroom", "lsun:make", "3 million bedrooms (lmdb)", (128, 3), "lsun-bedroom128"),
+    Dataset("faces", "drawn.faces:make", "55,000 cartoon faces, drawn here, with 4 attributes, 32x32", offline=True),
+    Dataset(
+        "objects",
+        "drawn.objects:make",
+        "55,000 shaded solids, drawn here, with 4 attributes, 32x32",
+        recipe="faces",
+        offline=True,
+    ),
+    Dataset("noise", "synthetic:make_noise", "uniform noise", shape=None),
+    Dataset("constant", "synthetic:make_constant", "images of one colour each", shape=None),
+)
 
 
 @hookimpl
@@ -102,8 +110,8 @@ def register_augmentations(register: Register) -> None:
 @hookimpl
 def register_datasets(register: Register) -> None:
     """The known datasets."""
-    for name, (factory, about) in DATASETS.items():
-        register(name, factory, about, shape=NATIVE.get(name))
+    for name, factory, about, shape, recipe, offline in DATASETS:
+        register(name, f"ebmctl.data.{factory}", about, shape=shape, recipe=recipe, offline=offline)
 
 
 @hookimpl

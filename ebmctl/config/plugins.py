@@ -49,6 +49,8 @@ class Entry:
     version: str
     options: str | type | None = None
     shape: tuple[int, int] | None = None
+    recipe: str | None = None
+    offline: bool = False
 
     def __str__(self) -> str:
         return f"the {self.kind} '{self.name}' of {self.package} {self.version}"
@@ -213,6 +215,8 @@ class _Taken:
         *,
         options: str | type | None = None,
         shape: tuple[int, int] | None = None,
+        recipe: str | None = None,
+        offline: bool = False,
     ) -> None:
         """What a hook is given as `register` (see `hookspecs.Register`)."""
         if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set(" ,:/"):
@@ -224,7 +228,8 @@ class _Taken:
                 raise ValueError(f"an import string is module:name, not '{target}'")
         if not isinstance(factory, str) and not callable(factory):
             raise ValueError(f"the factory of '{name}' is an import string or can be called, not {factory!r}")
-        self.entries.append(Entry(self.kind, name, factory, about, self.package, self.version, options, shape))
+        whose = (self.package, self.version)
+        self.entries.append(Entry(self.kind, name, factory, about, *whose, options, shape, recipe, offline))
 
     def add_folder(self, folder: str) -> None:
         """What the hook of recipes is given as `register` (see `hookspecs.RegisterRecipes`)."""

@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from ebmctl.config import conversion, registry
+from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 from ebmctl.config.parts import Part
 from ebmctl.config.schema import (
     ComposeConfig,
@@ -28,13 +29,6 @@ from ebmctl.files import user_path
 
 _PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
 _DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
-_OTHER_RECIPES = {
-    "celebahq": "celebahq128",
-    "lsun-bedroom": "lsun-bedroom128",
-    "cifar100": "cifar10",
-    "svhn": "cifar10",
-    "objects": "faces",
-}
 _CONFIGS = {
     "data": DataConfig,
     "flow": FlowConfig,
@@ -138,22 +132,19 @@ def read(name: str) -> dict[str, Any]:
         return conversion.read_toml(path)
 
 
-def own_recipe(dataset: str) -> str:
-    """The recipe that a dataset is trained by where none is named."""
-    return dataset if dataset in bundled() else _OTHER_RECIPES.get(dataset, "default")
-
-
-def resolve(dataset: str, recipe: str | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> Recipe:
+def resolve(
+    dataset: str | DatasetName, recipe: str | None, assignments: Iterable[str], flags: Mapping[str, Any]
+) -> Recipe:
     """The recipe of a run from all its sources.
 
     `recipe` is a name or a file; without one it is the dataset's own, or else "default". `EBMCTL_SET` holds key=value
     pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all. Where an
     assignment names another network, objective, sampler or augmentation, the options of the one before are forgotten.
     """
-    registry.find_dataset(dataset)
-    values = read(recipe or own_recipe(dataset))
-    size, channels = registry.native_shape(dataset)
-    values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": dataset}
+    data = (DatasetName.parse(dataset) if isinstance(dataset, str) else dataset).checked()
+    values = read(recipe or data.recipe)
+    size, channels = data.native_shape or USUAL_SHAPE
+    values["data"] = {"size": size, "channels": channels, **values.get("data", {}), "name": str(data)}
     for text in [*shlex.split(os.environ.get("EBMCTL_SET", "")), *assignments]:
         path, value = conversion.parse_assignment(text)
         _forget_another_part(values, path, value)

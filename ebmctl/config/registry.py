@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 from ebmctl.config import plugins
 from ebmctl.config.plugins import Entry
 from ebmctl.errors import EbmctlError, unknown
-from ebmctl.files import user_path
 
 
 @functools.cache
@@ -77,21 +74,3 @@ def _how_to_get(package: str, version: str, entry: str) -> str:
     if plugins.is_installed(package):
         return f"{made}, which is installed, but which EBMCTL_PLUGINS leaves out"
     return f"{made}, which is not installed: pip install {package}"
-
-
-def find_dataset(name: str) -> None:
-    """Check that a dataset name is known, or is folder:PATH or shards:PATH (or after flipped:); raises UsageError."""
-    name = name.removeprefix("flipped:")
-    if not name.startswith(("folder:", "shards:")):
-        find("dataset", name)
-
-
-def native_shape(dataset: str) -> tuple[int, int]:
-    """Size and channels that a dataset has of itself; 32 and 3 where it is not known."""
-    dataset = dataset.removeprefix("flipped:")
-    if dataset.startswith("shards:"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
-            index = json.loads((user_path(dataset.removeprefix("shards:")) / "index.json").read_text("utf-8"))
-            return int(index["shape"][1]), int(index["shape"][0])
-    entry = entries("dataset").get(dataset)
-    return (entry.shape if entry else None) or (32, 3)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from ebmctl.config import conversion
+from ebmctl.config.dataset import DatasetName
 from ebmctl.config.parts import Part
 from ebmctl.config.plan import SamplingPlan
 from ebmctl.core.config import FlowConfig, SampleConfig
@@ -40,6 +41,11 @@ class DataConfig:
             raise ValueError(f"label_dropout is between 0 and 1, not {self.label_dropout}")
         if self.workers < 0:
             raise ValueError(f"workers is 0 or more, not {self.workers}")
+
+    @property
+    def dataset(self) -> DatasetName:
+        """The name as a value."""
+        return DatasetName.parse(self.name)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from ebmctl.config import registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
 from ebmctl.errors import EbmctlError
 from ebmctl.files import user_path
@@ -34,24 +36,22 @@ class Flipped:
         return ImageBatch(images.flip(2), labels)
 
 
-def open_dataset(
-    name: str, request: DataRequest, find: Callable[[str], Callable[[DataRequest], ImageDataset]]
-) -> ImageDataset:
-    """The dataset `folder:PATH` or `shards:PATH`, or what `find(name)` makes; after `flipped:` upside down.
+def open_dataset(name: DatasetName, request: DataRequest) -> ImageDataset:
+    """A dataset by its name; raises EbmctlError where it can't be had or is empty, UsageError for an unknown one."""
+    dataset = _open(name, request)
+    return Flipped(dataset) if name.flipped else dataset
 
-    Raises EbmctlError where it can't be had or is empty.
-    """
-    if name.startswith("flipped:"):
-        return Flipped(open_dataset(name.removeprefix("flipped:"), request, find))
-    if name.startswith("folder:"):
+
+def _open(name: DatasetName, request: DataRequest) -> ImageDataset:
+    if name.kind == "folder":
         from ebmctl.data.folder import make_folder
 
-        return make_folder(user_path(name.removeprefix("folder:")), request)
-    if name.startswith("shards:"):
+        return make_folder(name.path, request)
+    if name.kind == "shards":
         from ebmctl.data.shards import ShardImages
 
-        return ShardImages(user_path(name.removeprefix("shards:")), request)
-    dataset = find(name)(request)
+        return ShardImages(name.path, request)
+    dataset: ImageDataset = registry.find("dataset", name.source).make(request)
     if not len(dataset):
         raise EbmctlError(f"the dataset '{name}' has no {request.split} images")
     return dataset

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ebmctl.compose.composition import Composition
 from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted
-from ebmctl.config import registry
 from ebmctl.core.augment import LUMA
 from ebmctl.data.base import DataRequest, ImageDataset
 from ebmctl.data.datasets import default_root, open_dataset
@@ -75,14 +74,14 @@ def prepare(composed: Composition, classifier: str | None = None) -> Check:
 
     Raises EbmctlError where it or the held-out images can't be had, UsageError for a concept that it does not know.
     """
-    name = composed.first.recipe.data.name
-    judge = load_classifier(classifier) if classifier else default_classifier(name)
+    name = composed.first.recipe.data.dataset
+    judge = load_classifier(classifier) if classifier else default_classifier(str(name))
     channels, size, _ = composed.first.shape
     if (judge.config.channels, judge.config.size) != (channels, size):
         raise UsageError(f"the classifier of {judge.config.dataset} takes images of another size")
     try:
         request = DataRequest("test", default_root(), size, channels)
-        dataset = open_dataset(name, request, lambda n: registry.find("dataset", n).make)
+        dataset = open_dataset(name, request)
     except EbmctlError as error:
         raise EbmctlError(f"--check compares with held-out images: {error}") from error
     for concept, label in composed.labels.items():

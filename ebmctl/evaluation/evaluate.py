@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.config import registry
-from ebmctl.data.base import DataRequest, ImageDataset, Split
+from ebmctl.config.dataset import DatasetName
+from ebmctl.data.base import DataRequest, Split
 from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import quality
-from ebmctl.evaluation.extractors import OFFLINE, Extractor, find_extractor, need_fidelity
+from ebmctl.evaluation.extractors import Extractor, find_extractor, need_fidelity
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.images import TestImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
@@ -31,7 +31,7 @@ Told = Callable[[str, int, int], None]
 class Reference:
     """The images that the generated ones are compared with: a split of a dataset, or `n` of it chosen by a seed."""
 
-    data: str
+    data: DatasetName
     root: Path
     split: Split = "train"
     n: int | None = None
@@ -41,8 +41,8 @@ class Reference:
         """The images in the model's shape."""
         channels, size, _ = model.shape
         request = DataRequest(split or self.split, self.root, size, channels)
-        dataset: ImageDataset = open_dataset(self.data, request, lambda name: registry.find("dataset", name).make)
-        return TestImages(dataset, self.data, n or self.n, self.seed, split=split or self.split)
+        dataset = open_dataset(self.data, request)
+        return TestImages(dataset, str(self.data), n or self.n, self.seed, split=split or self.split)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Evaluation:
         """What quality and feature distance take; figures alone go without where nothing is named or at hand."""
         device = next(self.model.network.parameters()).device
         named = asked.extractor or asked.inception_weights
-        if not asked.quality and not (asked.figures and (named or self.reference.data in OFFLINE)):
+        if not asked.quality and not (asked.figures and (named or self.reference.data.offline)):
             return None
         try:
             return find_extractor(asked.extractor, self.reference.data, asked.inception_weights, device)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from ebmctl.config.dataset import DatasetName
 from ebmctl.data.transform import fit_pixels, to_float
 from ebmctl.errors import EbmctlError
 from ebmctl.files import sha256
@@ -18,8 +19,6 @@ from ebmctl.models.classifier import Classifier, default_classifier, load_classi
 INCEPTION = "inception"
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of weights-inception-2015-12-05-6726825d.pth, torch-fidelity's and pytorch-fid's conversion of the original."""
-OFFLINE = ("digits", "fashion-mnist", "faces")
-"""The datasets whose extractor is a classifier of the zoo, unless told otherwise."""
 
 
 class Seen(NamedTuple):
@@ -121,16 +120,16 @@ def need_fidelity(module: str) -> Any:
         raise EbmctlError("figures of quality come from torch-fidelity: pip install 'ebmctl[evaluate]'") from error
 
 
-def find_extractor(name: str | None, dataset: str, weights: Path | None, device: torch.device) -> Extractor:
+def find_extractor(name: str | None, dataset: DatasetName, weights: Path | None, device: torch.device) -> Extractor:
     """The extractor of that name: `inception`, or a classifier's folder or name in the zoo.
 
-    Without a name the zoo's classifier for a dataset of `OFFLINE`, Inception for any other.
+    Without a name the zoo's classifier for a dataset that can be had offline, Inception for any other.
     """
-    if name == INCEPTION or weights or (name is None and dataset not in OFFLINE):
+    if name == INCEPTION or weights or (name is None and not dataset.offline):
         return InceptionExtractor(weights, device)
     if name:
         return ClassifierExtractor(name, load_classifier(name))
     try:
-        return ClassifierExtractor(f"classifier.{dataset}", default_classifier(dataset))
+        return ClassifierExtractor(f"classifier.{dataset}", default_classifier(str(dataset)))
     except EbmctlError as error:
         raise EbmctlError(f"{error.args[0].partition(';')[0]}; give --extractor MODEL, or inception") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ebmctl.config import registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError, UsageError
@@ -57,22 +57,22 @@ class Comparison:
 class Detector:
     """A model with a score: gives every set's scores from the same preprocessing."""
 
-    def __init__(self, model: Model, inside: str, settings: Settings) -> None:
+    def __init__(self, model: Model, inside: DatasetName, settings: Settings) -> None:
         self.model, self.inside, self.settings = model, inside, settings
         self.energy = model.fixed(settings.label)
         self.score_name = settings.score or model.recipe.ood.score
         self.score = self._score(self.score_name)
 
-    def of_set(self, name: str, split: Split = "test") -> Scored:
+    def of_set(self, name: DatasetName, split: Split = "test") -> Scored:
         """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
-        images = TestImages(self._open(name, split), name, self.settings.n, self.settings.seed, split=split)
+        images = TestImages(self._open(name, split), str(name), self.settings.n, self.settings.seed, split=split)
         found = scores.scored(self.score, self.energy, (x.to(self.model.device) for x in images))
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):
             raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is not finite")
-        return Scored(name, found, images.fingerprint)
+        return Scored(str(name), found, images.fingerprint)
 
-    def compare(self, outside: Sequence[str]) -> Iterator[Comparison]:
+    def compare(self, outside: Sequence[DatasetName]) -> Iterator[Comparison]:
         """The inside set first, then each outside one with its figures."""
         inside = self.of_set(self.inside)
         yield Comparison(inside)
@@ -81,17 +81,17 @@ class Detector:
             figures = intervals(inside.scores.numpy(), other.scores.numpy(), self.settings.seed)
             yield Comparison(other, figures)
 
-    def _open(self, name: str, split: Split) -> ImageDataset:
+    def _open(self, name: DatasetName, split: Split) -> ImageDataset:
         channels, size, _ = self.model.shape
         request = DataRequest(split, self.settings.root, size, channels)
-        return open_dataset(name, request, lambda n: registry.find("dataset", n).make)
+        return open_dataset(name, request)
 
     def _score(self, name: str) -> scores.Score:
         simple = {"energy": scores.energy, "gradient": scores.gradient}
         if name in simple:
             return simple[name]
         if name == "typicality":
-            train = TestImages(self._open(self.inside, "train"), self.inside, TRAINING_IMAGES, self.settings.seed)
+            train = TestImages(self._open(self.inside, "train"), str(self.inside), TRAINING_IMAGES, self.settings.seed)
             energies = scores.scored(scores.energy, self.energy, (x.to(self.model.device) for x in train))
             return scores.typicality(float(energies.mean()))
         known = [*SCORES, *(f"scale-{index}" for index in range(self.model.network.scale_count))]
@@ -100,10 +100,12 @@ class Detector:
         return scores.scale(int(name.removeprefix("scale-")))
 
 
-def resizing(model: Model, name: str) -> str | None:
-    """A line on how a set's images are brought to the model's shape; None where they have it already."""
-    size, channels = registry.native_shape(name)
-    if name.startswith("folder:") or (channels, size, size) == model.shape or name in ("noise", "constant"):
+def resizing(model: Model, name: DatasetName) -> str | None:
+    """A line on how a set's images are brought to the model's shape; None where they have it already, or any."""
+    if (native := name.native_shape) is None:
+        return None
+    size, channels = native
+    if (channels, size, size) == model.shape:
         return None
     shape = " x ".join(map(str, model.shape))
     return f"{name} is {channels} x {size} x {size}: resized (antialiased, centre crop) to {shape}"

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ebmctl.config import registry
 from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE, Recipe
 from ebmctl.core.buffer import quantize
 from ebmctl.data.base import DataRequest
@@ -31,9 +30,9 @@ class TrainingScore:
         """Looks at the held-out images; raises EbmctlError where they, or what sees them, can't be had."""
         need_fidelity("metrics")
         data, settings = recipe.data, recipe.eval
-        self.extractor = find_extractor(settings.extractor or None, data.name, None, device)
+        self.extractor = find_extractor(settings.extractor or None, data.dataset, None, device)
         request = DataRequest("test", root, data.size, data.channels)
-        held_out = open_dataset(data.name, request, lambda name: registry.find("dataset", name).make)
+        held_out = open_dataset(data.dataset, request)
         chosen = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[: settings.n].tolist()
         images, labels = held_out.__getitems__(chosen)
         self.real = quality.seen(self.extractor, torch.split(images, BATCH))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ebmctl.config import conversion
+from ebmctl.config.dataset import DatasetName
 from ebmctl.config.schema import Recipe
 from ebmctl.files import user_path
 from ebmctl.models.folder import ModelConfig
@@ -36,7 +37,7 @@ def model_card(config: ModelConfig) -> str:
     """The README.md of a model folder: what it is, how to use it, its recipe."""
     data = config.recipe.data
     return CARD.format(
-        name=public_name(data.name),
+        name=data.dataset.public,
         channels=data.channels,
         size=data.size,
         about=config.recipe.about,
@@ -47,19 +48,13 @@ def model_card(config: ModelConfig) -> str:
     )
 
 
-def public_name(dataset: str) -> str:
-    """A dataset's name without a path, which is nobody's business."""
-    return dataset.partition(":")[0] if dataset.startswith(("folder:", "shards:")) else dataset
-
-
 def public_reference(reference: str) -> str:
     """What a command names, a model or a dataset, as others may see it: of a path its name alone.
 
     A model folder within a run goes by the run's name. Names of the zoo and of the Hub stay as they are.
     """
-    for prefix in ("folder:", "shards:"):
-        if reference.startswith(prefix):
-            return f"{prefix}DIR"
+    if (dataset := DatasetName.parse(reference)).kind != "registered":
+        return f"{dataset.public}:DIR"
     path = user_path(reference)
     if reference == Path(reference).name or not (path.exists() or path.is_absolute()):
         return reference
@@ -85,7 +80,7 @@ def without_paths(document: dict[str, Any]) -> dict[str, Any]:
     """A configuration without this machine's paths: of images, of the model that training began with, of a judge."""
     recipe = document["recipe"]
     data, run = recipe["data"], recipe["run"]
-    kept = {**recipe, "data": {**data, "name": public_name(data["name"])}}
+    kept = {**recipe, "data": {**data, "name": DatasetName.parse(data["name"]).public}}
     if run.get("init"):
         kept["run"] = {**run, "init": Path(run["init"]).name}
     if recipe.get("eval", {}).get("extractor"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ebmctl.config import conversion
-from ebmctl.config.recipe import own_recipe
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import sha256, user_path
 from ebmctl.models import hub
@@ -106,7 +106,7 @@ class ZooModel:
     @property
     def how_to_train(self) -> str:
         """The command that trains it."""
-        recipe = "" if self.recipe == own_recipe(self.dataset) else f" --recipe {self.recipe}"
+        recipe = "" if self.recipe == DatasetName.parse(self.dataset).recipe else f" --recipe {self.recipe}"
         return f"ebmctl train {self.dataset}{recipe}{self._option}"
 
     @property

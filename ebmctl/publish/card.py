@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ebmctl.evaluation.card_rows import Result, model_index
-from ebmctl.models.card import how_made, licence_of, public_name, public_recipe
+from ebmctl.models.card import how_made, licence_of, public_recipe
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model, sample
 from ebmctl.models.pictures import grid
@@ -95,7 +95,7 @@ def model_card(
 ) -> str:
     """The README.md of a repository."""
     config, data = model.config, model.recipe.data
-    dataset = public_name(data.name)
+    dataset = data.dataset.public
     name = repo.partition("/")[2]
     licence = licence or licence_of(config)
     label = config.labels[-1] if config.labels else None

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ebmctl.config import conversion
-from ebmctl.config.recipe import own_recipe
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.card_rows import Result, read_results
 from ebmctl.files import read_json, sha256
 from ebmctl.models import hub, zoo
-from ebmctl.models.card import public_name, without_paths
+from ebmctl.models.card import without_paths
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import load
 from ebmctl.publish.card import model_card
@@ -76,7 +75,7 @@ def package(
 def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> str:
     """The zoo.toml entry of a pushed model, to paste."""
     data = config.recipe.data
-    dataset = public_name(data.name)
+    dataset = data.dataset.public
     concept = data.label.lower() if data.label and data.label != "class" else None
     name = f"{config.recipe.network.name}.{dataset}" + (f"-{concept}" if concept else "")
     labels = config.labels
@@ -88,7 +87,7 @@ def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> s
         "sha256": checksum,
         "dataset": dataset,
         "shape": list(config.shape),
-        "recipe": own_recipe(dataset),
+        "recipe": data.dataset.recipe,
         **({"family": dataset, "concept": concept, **meant} if concept else {}),
     }
     return conversion.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")

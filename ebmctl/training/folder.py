@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ebmctl import __version__
 from ebmctl.config import conversion, registry
+from ebmctl.config.dataset import DatasetName
 from ebmctl.config.recipe import from_mapping, of_today
 from ebmctl.config.schema import Recipe
 from ebmctl.errors import EbmctlError
@@ -215,21 +216,16 @@ def check_disk(trainer: Trainer, path: Path) -> str:
     return line
 
 
-def next_run(root: Path, dataset: str) -> Path:
+def next_run(root: Path, dataset: DatasetName) -> Path:
     """The next free `00000-dataset` under `root`."""
     numbers = [int(m[1]) for item in root.glob("*") if (m := re.match(r"(\d{5})-", item.name))]
-    return root / f"{max(numbers, default=-1) + 1:05d}-{run_name(dataset)}"
+    return root / f"{max(numbers, default=-1) + 1:05d}-{dataset.slug}"
 
 
-def run_name(dataset: str) -> str:
-    """The dataset's part of a run folder's name."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset.partition(":")[2] or dataset).name).strip("-") or "run"
-
-
-def latest_run(root: Path, dataset: str) -> Path:
+def latest_run(root: Path, dataset: DatasetName) -> Path:
     """The latest run of a dataset under `root`."""
-    name = run_name(dataset)
-    found = sorted(item for item in root.glob(f"[0-9][0-9][0-9][0-9][0-9]-{name}") if (item / "config.toml").is_file())
+    runs = root.glob(f"[0-9][0-9][0-9][0-9][0-9]-{dataset.slug}")
+    found = sorted(item for item in runs if (item / "config.toml").is_file())
     if not found:
         raise EbmctlError(f"{root} has no run of {dataset} to go on with; name one: --resume RUN")
     return found[-1]

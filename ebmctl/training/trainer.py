@@ -44,8 +44,7 @@ class StepMetrics:
 def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDataset:
     """The images that a recipe names."""
     data = recipe.data
-    request = DataRequest(split, root or default_root(), data.size, data.channels)
-    return open_dataset(data.name, request, lambda name: registry.find("dataset", name).make)
+    return open_dataset(data.dataset, DataRequest(split, root or default_root(), data.size, data.channels))
 
 
 class Trainer:

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ebmctl.config.registry import find, native_shape
+from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 from ebmctl.data.base import DataRequest
 from ebmctl.data.datasets import open_dataset
 
 
 def load(name: str, root: Path, split: str = "train", size: int | None = None, channels: int | None = None):
-    own = native_shape(name)
+    dataset = DatasetName.parse(name)
+    own = dataset.native_shape or USUAL_SHAPE
     request = DataRequest(split, root, size or own[0], channels or own[1], download=False)
-    return open_dataset(name, request, lambda n: find("dataset", n).load())
+    return open_dataset(dataset, request)
 
 
 def random_pixels(*shape: int) -> np.ndarray:

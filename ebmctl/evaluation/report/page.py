@@ -27,7 +27,7 @@ from ebmctl.evaluation.report.pictures import (
 )
 from ebmctl.evaluation.report.results import Result, quality, read_results
 from ebmctl.files import atomic_file
-from ebmctl.models.card import how_made, public_name, public_recipe
+from ebmctl.models.card import how_made, public_recipe
 from ebmctl.models.model import Model
 from ebmctl.models.sampling import draw
 from ebmctl.training.folder import RunFolder
@@ -70,7 +70,7 @@ class Page:
         """Where the weights are from, by names."""
         config, data = self.model.config, self.model.recipe.data
         rows = {
-            "dataset": public_name(data.name) + (f", {data.label}" if data.label else ""),
+            "dataset": data.dataset.public + (f", {data.label}" if data.label else ""),
             "images": " × ".join(map(str, self.model.shape)),
             "labels": ", ".join(config.labels) or "none, it is unconditional",
             "parameters": f"{sum(p.numel() for p in self.model.network.parameters()):,}",
@@ -127,7 +127,7 @@ class Report:
         for frame in draw(self.model.fixed(self.generation.label), self.generation.plan, count, generator):
             frames.append(frame[:moving].cpu())
             last = frame.cpu()
-        data = public_name(self.model.recipe.data.name)
+        data = self.model.recipe.data.dataset.public
         moments = f"{moving} chain{'s' * (moving > 1)} from noise to images"
         computed = [quality(metrics, f"{self.generation.n:,} images, seed {self.generation.seed}")] if metrics else []
         results = [*computed, *self.results]

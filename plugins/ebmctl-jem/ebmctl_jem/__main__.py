@@ -18,19 +18,19 @@ def main(
 ) -> None:
     """Accuracy, expected calibration error and log likelihood of a classifier on a test split."""
     with console.guard(debug):
-        from ebmctl import load, registry
+        from ebmctl import load
+        from ebmctl.config.dataset import DatasetName
         from ebmctl.data.base import DataRequest
         from ebmctl.data.datasets import default_root, open_dataset
         from ebmctl_jem.evaluate import classify
 
         loaded = load(model)
-        name = data or loaded.recipe.data.name
-        registry.find_dataset(name)
+        name = DatasetName.parse(data).checked() if data else loaded.recipe.data.dataset
         channels, size, _ = loaded.shape
         request = DataRequest("test", data_dir or default_root(), size, channels)
-        dataset = open_dataset(name, request, lambda key: registry.find("dataset", key).make)
+        dataset = open_dataset(name, request)
         found = classify(loaded, dataset).to_mapping()
-        console.show({"model": model, "data": name, **found}, as_json)
+        console.show({"model": model, "data": str(name), **found}, as_json)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""A dataset's name as a value: taken apart once, where a command or a recipe is read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ebmctl.config import registry
+from ebmctl.config.plugins import Entry
+from ebmctl.files import user_path
+
+FLIPPED = "flipped:"
+DEFAULT_RECIPE = "default"
+USUAL_SHAPE = (32, 3)  # size and channels
+
+
+@dataclass(frozen=True)
+class DatasetName:
+    """What a dataset is called: a registered name, folder:PATH or shards:PATH; after flipped: its images upside down.
+
+    `source` is the name or the path.
+    """
+
+    kind: Literal["registered", "folder", "shards"]
+    source: str
+    flipped: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> DatasetName:
+        """Take a name apart; whether it is known is another question (see `checked`)."""
+        flipped, rest = text.startswith(FLIPPED), text.removeprefix(FLIPPED)
+        kind, colon, path = rest.partition(":")
+        if colon and kind == "folder":
+            return cls("folder", path, flipped)
+        if colon and kind == "shards":
+            return cls("shards", path, flipped)
+        return cls("registered", rest, flipped)
+
+    def __str__(self) -> str:
+        kind = "" if self.kind == "registered" else f"{self.kind}:"
+        return f"{FLIPPED if self.flipped else ''}{kind}{self.source}"
+
+    def checked(self) -> DatasetName:
+        """The same; raises UsageError with the nearest known name where it is registered nowhere."""
+        if self.kind == "registered":
+            registry.find("dataset", self.source)
+        return self
+
+    @property
+    def path(self) -> Path:
+        """The folder, of a folder or of shards."""
+        return user_path(self.source)
+
+    @property
+    def public(self) -> str:
+        """What others may see: the name, and of a path its kind alone."""
+        return f"{FLIPPED if self.flipped else ''}{self.source if self.kind == 'registered' else self.kind}"
+
+    @property
+    def slug(self) -> str:
+        """What a run folder is called after."""
+        return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.source).name).strip("-") or "run"
+
+    @property
+    def native_shape(self) -> tuple[int, int] | None:
+        """Size and channels that the images have of themselves; None where they have any, or it is not known."""
+        if self.kind == "shards":
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
+                index = json.loads((self.path / "index.json").read_text("utf-8"))
+                return int(index["shape"][1]), int(index["shape"][0])
+        return self._entry.shape if self._entry else None
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing has to be downloaded for it, and the zoo has a classifier of its images."""
+        return self._entry is not None and self._entry.offline
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that it is trained by where none is named: that of its name, or the registered one."""
+        if self.source in registry.entries("recipe") and self.kind == "registered":
+            return self.source
+        return (self._entry and self._entry.recipe) or DEFAULT_RECIPE
+
+    @property
+    def _entry(self) -> Entry | None:
+        return registry.entries("dataset").get(self.source) if self.kind == "registered" else None
