@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch_fidelity as fidelity
 
+from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation import extractors
 from ebmctl.evaluation.extractors import ClassifierExtractor, InceptionExtractor, Seen, find_extractor, joint
@@ -129,7 +130,7 @@ def test_a_classifier_as_extractor(generator):
 
 def test_the_classifier_of_the_zoo(generator):
     pixels = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    extractor = find_extractor(None, "faces", None, torch.device("cpu"))
+    extractor = find_extractor(None, DatasetName.parse("faces"), None, torch.device("cpu"))
     assert extractor.name == "classifier.faces"
     assert len(extractor.weights_sha256) == 64
     found = extractor(pixels)
@@ -141,7 +142,7 @@ def test_the_classifier_of_the_zoo(generator):
 def test_a_dataset_without_a_classifier(monkeypatch):
     monkeypatch.setattr("ebmctl.models.classifier.zoo", dict)
     with pytest.raises(EbmctlError, match=r"no classifier of digits .*give --extractor MODEL, or inception") as found:
-        find_extractor(None, "digits", None, torch.device("cpu"))
+        find_extractor(None, DatasetName.parse("digits"), None, torch.device("cpu"))
     assert "--classifier" not in str(found.value)
 
 
@@ -161,7 +162,7 @@ def test_inception_weights_are_checked_before_they_are_opened(tmp_path, monkeypa
     with pytest.raises(EbmctlError, match="is not opened"):
         InceptionExtractor(other, device)
     with pytest.raises(EbmctlError, match="there is no file"):
-        find_extractor("inception", "digits", tmp_path / "none.pth", device)
+        find_extractor("inception", DatasetName.parse("digits"), tmp_path / "none.pth", device)
 
     def no_network(*_, **__):
         raise URLError("no network")
@@ -169,10 +170,10 @@ def test_inception_weights_are_checked_before_they_are_opened(tmp_path, monkeypa
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     with pytest.raises(EbmctlError, match=r"can't be downloaded .* --inception-weights FILE"):
-        find_extractor(None, "cifar10", None, device)
+        find_extractor(None, DatasetName.parse("cifar10"), None, device)
     (tmp_path / "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth").write_bytes(b"altered")
     with pytest.raises(EbmctlError, match="is not opened"):
-        find_extractor(None, "cifar10", None, device)
+        find_extractor(None, DatasetName.parse("cifar10"), None, device)
 
 
 @pytest.mark.slow
@@ -189,7 +190,7 @@ def test_inception_itself(tmp_path, monkeypatch, generator):
     torch.save(made.state_dict(), path)
     monkeypatch.setattr(extractors, "INCEPTION_SHA256", extractors.sha256(path))
     grey = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8, generator=generator)
-    found = find_extractor("inception", "digits", path, device)(grey)
+    found = find_extractor("inception", DatasetName.parse("digits"), path, device)(grey)
     expected = made(grey.repeat(1, 3, 1, 1))
     assert torch.equal(found.features, expected[0])
     assert torch.equal(found.logits, expected[1])
