@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN = $(BIN)/ebmctl
 
-.PHONY: demo test lint docs bench quality clean
+.PHONY: demo test lint docs bench mutants quality clean
 
 # Train on real digits for about four minutes, then draw samples and the chains that led to them.
 demo: $(VENV)/demo.stamp
@@ -29,6 +29,10 @@ docs: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench
+
+# One-line faults, each of which some test must catch: minutes, and no part of `make test`.
+mutants: $(VENV)/test.stamp
+	$(BIN)/python -m tests.mutants
 
 # Figures of a trained digits model: make quality MODEL=runs/00000-digits
 quality: $(VENV)/test.stamp
