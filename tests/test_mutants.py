@@ -17,4 +17,4 @@ def test_a_fault_can_be_made_and_its_tests_are_there(mutant: Mutant) -> None:
     assert mutant.old != mutant.new
     for test in mutant.tests:
         file, _, name = test.partition("::")
-        assert f"def {name.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8") if name else (ROOT / file)
+        assert f"def {name.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8")
