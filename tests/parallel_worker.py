@@ -9,7 +9,6 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from ebmctl.core import cd
 from ebmctl.core.energy import frozen
 from ebmctl.training.gradients import accumulate
 from ebmctl.training.trainer import Trainer, fit
@@ -23,9 +22,8 @@ def gradient(made: Trainer, rank: int, processes: int) -> torch.Tensor:
     draw = torch.Generator().manual_seed(1)
     positives, starts = torch.rand(2, JOINED, 1, 8, 8, generator=draw)
     share = slice(rank * JOINED // processes, (rank + 1) * JOINED // processes)
-    original, cd.chain_starts = cd.chain_starts, lambda *_: starts[share]
+    made.objective.chain_starts = lambda _: starts[share]
     gradients, _ = accumulate(made.objective.losses(made.network, positives[share], None, frozen), made.parameters)
-    cd.chain_starts = original
     return torch.cat([part.flatten() for part in made.average(gradients)])
 
 

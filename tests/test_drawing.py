@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ebmctl.models.model import draw_chain, frames
+from ebmctl.models.sampling import draw
 from tests.core.quadratic import Quadratic
 from tests.test_run import recipe
 
@@ -30,9 +30,9 @@ def flowed(noise: torch.Tensor) -> torch.Tensor:
 
 
 def drawn(*changes: str) -> list[torch.Tensor]:
-    made = recipe(*changes)
-    found = list(draw_chain(Quadratic(K, MIDDLE), made, 50, seeded()))
-    assert len(found) == frames(made)
+    plan = recipe(*changes).sampling_plan()
+    found = list(draw(Quadratic(K, MIDDLE), plan, 50, seeded()))
+    assert len(found) == plan.frames
     return found
 
 

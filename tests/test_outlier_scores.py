@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ebmctl.config.dataset import DatasetName
 from ebmctl.core.energy import Conditioned, EnergyNetwork
 from ebmctl.data import synthetic
 from ebmctl.evaluation import metrics, scores
@@ -15,6 +16,8 @@ from ebmctl.evaluation.ood import Detector, Settings
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
 from tests.test_run import recipe
+
+NOISE, CONSTANT = DatasetName.parse("noise"), DatasetName.parse("constant")
 
 
 class Three(EnergyNetwork):
@@ -46,7 +49,7 @@ def detector(monkeypatch):
     monkeypatch.setattr(metrics, "REPLICATES", 2)
 
     def make(score: str) -> Detector:
-        return Detector(Model(ModelConfig(recipe(), (), {}), Three()), "noise", Settings(Path(), score))
+        return Detector(Model(ModelConfig(recipe(), (), {}), Three()), NOISE, Settings(Path(), score))
 
     return make
 
@@ -54,23 +57,22 @@ def detector(monkeypatch):
 def test_typicality_is_the_distance_from_the_mean_of_the_training_images(detector):
     made = detector("typicality")
     train, test = (
-        made._open("noise", split).__getitems__(range(40)).images.flatten(1).double() / 255
-        for split in ("train", "test")
+        made._open(NOISE, split).__getitems__(range(40)).images.flatten(1).double() / 255 for split in ("train", "test")
     )
 
     def energy(flat):
         return (flat.sum(1) - 2 * flat.square().sum(1) + 10 * flat.var(1)) / 3
 
     expected = (energy(test) - energy(train).mean()).abs()
-    assert torch.allclose(made.of_set("noise").scores, expected, atol=1e-4)
+    assert torch.allclose(made.of_set(NOISE).scores, expected, atol=1e-4)
     assert abs(energy(test).mean() - energy(train).mean()) > 0.01
 
 
 def test_outside_images_are_the_ones_that_should_score_higher(detector):
     """AUROC is the share of pairs in which the outside image scores higher than the inside one: by variance none."""
     made = detector("scale-2")
-    inside, outside = (made.of_set(name).scores.numpy() for name in ("noise", "constant"))
-    _, compared = made.compare(["constant"])
+    inside, outside = (made.of_set(name).scores.numpy() for name in (NOISE, CONSTANT))
+    _, compared = made.compare([CONSTANT])
     assert np.mean(outside[None] > inside[:, None]) == 0
     assert compared.figures["auroc"].value == 0
     assert compared.figures["fpr95"].value == 1

@@ -65,7 +65,9 @@ def noisy(*changes: str, labels: tuple[str, ...] = ()) -> Model:
 @pytest.mark.parametrize("change", ["flow.steps=0", "flow.steps=1"])
 def test_no_two_images_that_are_measured_come_from_one_noise(change):
     """A batch that repeats another's noise would count its images again: a set of n would be a set of fewer."""
-    pixels = [Generation(9, seed, 4).pixels(noisy(change), None, lambda *_: None) for seed in (0, 1)]
+    model = noisy(change)
+    plan = model.recipe.sampling_plan()
+    pixels = [Generation(plan, 9, seed, 4).pixels(model, None, lambda *_: None) for seed in (0, 1)]
     drawn = torch.cat([batch for plan in pixels for batch in plan])
     assert len(drawn) == 18
     assert len(torch.unique(drawn, dim=0)) == 18

@@ -24,11 +24,6 @@ class EnergyNetwork(nn.Module):
 
     label_optional = False
 
-    @property
-    def scale_count(self) -> int:
-        """How many terms there are, S."""
-        return 1
-
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S), one for each scale, of images (B, C, H, W) in [0, 1] and labels (B, L)."""
         raise NotImplementedError
@@ -120,11 +115,6 @@ class Autocast(EnergyNetwork):
         """Energies (B, S), one for each scale."""
         with torch.autocast(x.device.type, self.dtype):
             return self.network.terms(x, label).float()
-
-    @property
-    def scale_count(self) -> int:
-        """How many terms there are, S."""
-        return self.network.scale_count
 
     def label_energies(self, x: Tensor, count: int) -> Tensor:
         """Energies (B, L), one for each label."""

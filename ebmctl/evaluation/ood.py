@@ -94,7 +94,7 @@ class Detector:
             train = TestImages(self._open(self.inside, "train"), str(self.inside), TRAINING_IMAGES, self.settings.seed)
             energies = scores.scored(scores.energy, self.energy, (x.to(self.model.device) for x in train))
             return scores.typicality(float(energies.mean()))
-        known = [*SCORES, *(f"scale-{index}" for index in range(self.model.network.scale_count))]
+        known = [*SCORES, *(f"scale-{index}" for index in range(self.model.scale_count))]
         if name not in known:
             raise UsageError(f"--score takes {', '.join(known[:-1])} or {known[-1]}, not '{name}'")
         return scores.scale(int(name.removeprefix("scale-")))

@@ -95,6 +95,13 @@ class Model:
         return torch.eye(len(names), device=self.device)[[names.index(label)]]
 
     @property
+    def scale_count(self) -> int:
+        """How many terms an energy has, S."""
+        energy = self.given(self.config.labels[0] if self.config.labels else None)
+        with torch.no_grad():
+            return energy.terms(torch.zeros(1, *self.shape, device=self.device)).shape[1]
+
+    @property
     def device(self) -> torch.device:
         """Where its network is."""
         return next(self.network.parameters()).device

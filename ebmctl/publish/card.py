@@ -112,7 +112,7 @@ def model_card(
         repo=repo,
         label=f' --label "{label}"' if label else "",
         parameters=sum(p.numel() for p in model.network.parameters()),
-        scales=model.network.scale_count,
+        scales=model.scale_count,
         labels=", ".join(config.labels) or "none (unconditional)",
         sha256=checksum,
         training=_training(config, metrics),

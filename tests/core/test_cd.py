@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ebmctl.core import cd
-from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import ICDConfig, LangevinConfig, ResidualConfig
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin
@@ -29,9 +28,9 @@ def gradients(terms, network, group=None):
     return total
 
 
-def objective(config, seed=0, shape=SHAPE, step_size=0.2, noise=0.01, clamp=False, fill=0, transition=lambda x: x):
+def objective(config, seed=0, shape=SHAPE, step_size=0.2, noise=0.01, clamp=False, fill=0, augmentation=lambda x: x):
     sampler = Langevin(LangevinConfig(step_size, noise, clamp), torch.Generator().manual_seed(seed))
-    made = cd.ImprovedCD(config, shape, sampler, transition)
+    made = cd.ImprovedCD(config, shape, sampler, augmentation)
     if fill:
         made.buffer.add(torch.rand(fill, *shape, generator=torch.Generator().manual_seed(9)), sampler.generator)
     return made
@@ -88,7 +87,7 @@ def test_kl_gradient_of_the_objective_against_finite_differences(steps):
 
     def kl_terms():
         """The same chains from the same buffer each time; the buffer's images are float32, the network is not."""
-        made = objective(config, seed=3, shape=shape, step_size=2.0, clamp=True, fill=64, transition=Tensor.double)
+        made = objective(config, seed=3, shape=shape, step_size=2.0, clamp=True, fill=64, augmentation=Tensor.double)
         return [term for term in made.losses(network, data, None, lambda _: fixed) if term.group == "kl"]
 
     exact = gradients(kl_terms(), network)
@@ -140,7 +139,7 @@ def test_the_kl_loss_is_the_weighted_sum_of_its_parts():
     """
     network, data = Quadratic(1.5, torch.zeros(SHAPE)), torch.rand(8, *SHAPE)
     config = replace(CONFIG, kl_energy=0.7, kl_entropy=0.4, entropy_after=1, entropy_neighbors=50, noise_probability=0)
-    made = objective(config, step_size=0.0, noise=0.0, transition=lambda x: x + len(x) / 100)
+    made = objective(config, step_size=0.0, noise=0.0, augmentation=lambda x: x + len(x) / 100)
     made.buffer.add(torch.zeros(64, *SHAPE), made.sampler.generator)
     (term,) = (term for term in made.losses(network, data, None) if term.group == "kl")
     energy, entropy = 0.7 * 1.5 / 2 * 4 * 0.08**2 / 2, -0.4 * math.log(2 * 0.42)
@@ -165,15 +164,14 @@ def test_switches():
 
 
 def test_entropy_waits_for_a_filled_buffer():
-    buffer = ReplayBuffer(100, SHAPE, "fifo", torch.device("cpu"))
-    draw = torch.Generator()
     config = replace(CONFIG, kl_entropy=0.3, entropy_after=50, buffer_size=100, entropy_neighbors=7)
-    buffer.add(torch.rand(49, *SHAPE), draw)
-    assert cd.past_samples(buffer, draw, lambda x: x, config) is None
-    buffer.add(torch.rand(1, *SHAPE), draw)
-    past = cd.past_samples(buffer, draw, lambda x: 1 - x, config)  # augmented as they are drawn
+    made = objective(config, fill=49, augmentation=lambda x: x + 1)
+    assert made.past_samples() is None
+    made.buffer.add(torch.rand(1, *SHAPE), made.generator)
+    past = made.past_samples()
     assert past is not None
     assert past.shape == (7, *SHAPE)
+    assert past.min() >= 1  # augmented as they are drawn
 
 
 def test_entropy_estimate_ranks_known_distributions(generator):

@@ -7,8 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ebmctl.core import cd
-from ebmctl.core.buffer import ReplayBuffer
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
@@ -16,14 +14,13 @@ from tests.core.test_cd import CONFIG, SHAPE, objective
 
 
 def test_chain_starts(generator):
-    config = replace(CONFIG, noise_probability=0.25)
-    buffer = ReplayBuffer(16, SHAPE, "fifo", torch.device("cpu"))
-    like = torch.zeros(4000, *SHAPE)
-    assert cd.chain_starts(like, buffer, generator, config).std() > 0.25  # an empty buffer: all noise
-    buffer.add(torch.full((16, *SHAPE), 1.0), generator)
-    fresh = (cd.chain_starts(like, buffer, generator, config) != 1).flatten(1).any(1).float().mean()
+    made, like = objective(replace(CONFIG, noise_probability=0.25)), torch.zeros(4000, *SHAPE)
+    assert made.chain_starts(like).std() > 0.25  # an empty buffer: all noise
+    made.buffer.add(torch.full((16, *SHAPE), 1.0), generator)
+    fresh = (made.chain_starts(like) != 1).flatten(1).any(1).float().mean()
     assert abs(float(fresh) - 0.25) < 0.03
-    assert (cd.chain_starts(like, buffer, generator, replace(config, start="noise")) != 1).float().mean() > 0.99
+    made.config = replace(made.config, start="noise")
+    assert (made.chain_starts(like) != 1).float().mean() > 0.99
 
 
 def test_chains_start_at_augmented_images():
@@ -31,7 +28,7 @@ def test_chains_start_at_augmented_images():
     network, data = Quadratic(1.0, torch.zeros(SHAPE)), torch.rand(8, *SHAPE)
     for start in ("buffer", "noise"):
         config = replace(CONFIG, start=start, noise_probability=0.0)
-        made = objective(config, step_size=0.0, noise=0.0, fill=64, transition=lambda x: x / 8 + 0.75)
+        made = objective(config, step_size=0.0, noise=0.0, fill=64, augmentation=lambda x: x / 8 + 0.75)
         before = made.buffer.images[:64].float() / 255
         list(made.losses(network, data, None))
         samples = made.preview(8)

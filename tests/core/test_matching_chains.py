@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.core.config import LangevinConfig, MatchingConfig
-from ebmctl.core.energy import EnergyNetwork
+from ebmctl.core.energy import Conditioned, EnergyNetwork
 from ebmctl.core.langevin import Langevin
 from ebmctl.core.matching import EnergyMatching
 from tests.core.quadratic import Quadratic
@@ -30,7 +30,7 @@ def test_chains_from_data_are_hot_at_once_and_those_from_noise_warm_up(generator
     Up to the cutoff T is 0; after it T rises to its full value at time 1, on a line.
     """
     data = torch.full((8000, *SHAPE), DATA)
-    ends = objective(generator, cutoff=cutoff, from_data=0.25)._negatives(FLAT, data, None)
+    ends = objective(generator, cutoff=cutoff, from_data=0.25).negatives(Conditioned(FLAT, None), data)
     assert ends.shape == data.shape
     cold, warm = 0.25, 2 * DT * sum(HOT * step * DT for step in range(STEPS))
     for rows, mean, variance in (
@@ -59,7 +59,7 @@ def test_every_chain_follows_its_own_label(generator):
     middle = (label @ torch.tensor([-1.0, 2.0, 5.0]))[:, None, None, None]
     data = torch.rand(30, *SHAPE, generator=generator)
     made = objective(generator, temperature=0.0, from_data=1 / 3, steps=60)
-    ends = made._negatives(Labelled(), data, label)
+    ends = made.negatives(Conditioned(Labelled(), label), data)
     assert torch.allclose(ends[:10], middle[:10] + (data - middle)[:10] * (1 - DT) ** 60, atol=1e-5)
     assert torch.allclose(ends, middle.expand_as(ends), atol=0.02)
     *_, term = made.losses(Labelled(), data, label)

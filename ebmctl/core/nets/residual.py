@@ -52,11 +52,6 @@ class ResidualEnergy(EnergyNetwork):
         super().__init__()
         self.scales = nn.ModuleList(Tower(config, channels, labels, scale) for scale in range(config.scales))
 
-    @property
-    def scale_count(self) -> int:
-        """How many scales the image is seen at, S."""
-        return len(self.scales)
-
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S) of images (B, C, H, W) in [0, 1], the full scale first."""
         energies = []
