@@ -8,6 +8,7 @@ import torch
 
 from bench import cifar
 from bench.timing import best
+from ebmctl.config.dataset import DatasetName
 from ebmctl.config.recipe import resolve
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.data.base import TensorImages
@@ -24,7 +25,7 @@ def main() -> None:
     network = cifar.network().eval()
     images = torch.randint(0, 256, (COUNT, 3, 32, 32), dtype=torch.uint8)
     model = Model(ModelConfig(resolve("cifar10", None, [], {}), (), {}), network)
-    detector = Detector(model, "noise", Settings(Path()))
+    detector = Detector(model, DatasetName.parse("noise"), Settings(Path()))
     bare = Conditioned(frozen(network), None)
     floats = images.float() / 255
 
@@ -34,7 +35,7 @@ def main() -> None:
                 bare(batch)
 
     def scored() -> None:
-        scores.scored(detector.score, detector.bind, TestImages(TensorImages(images), "noise", None, 0))
+        scores.scored(detector.score, detector.energy, TestImages(TensorImages(images), "noise", None, 0))
 
     network_time, score_time = best(forward, scored, rounds=3)
     print(f"bare network             {COUNT / network_time:8.0f} images a second")

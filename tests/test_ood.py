@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import ebmctl
+from ebmctl.config.dataset import DatasetName
 from ebmctl.core.energy import Conditioned
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import EbmctlError
@@ -169,10 +170,10 @@ def test_a_folder(trained):
 
 def test_an_infinite_score_names_the_image(trained, monkeypatch):
     model = ebmctl.load("runs/00000-constant")
-    detector = Detector(model, "constant", Settings(Path()))
+    detector = Detector(model, DatasetName.parse("constant"), Settings(Path()))
     monkeypatch.setattr(detector, "score", lambda _, x: torch.where(torch.arange(len(x)) == 3, torch.inf, 0.0))
     with pytest.raises(EbmctlError, match=r"the score of image 3 of noise \(test\) is not finite"):
-        detector.of_set("noise")
+        detector.of_set(DatasetName.parse("noise"))
 
 
 @pytest.mark.parametrize(
@@ -200,9 +201,10 @@ def test_bad_input(trained, arguments, status, message):
 
 
 def test_flipped_sets_are_the_same_images_upside_down(trained):
-    detector = Detector(ebmctl.load("runs/00000-constant"), "constant", Settings(Path()))
+    detector = Detector(ebmctl.load("runs/00000-constant"), DatasetName.parse("constant"), Settings(Path()))
     upright, flipped = (
-        next(iter(detector._open(name, "test").__getitems__([0, 5]))) for name in ("noise", "flipped:noise")
+        next(iter(detector._open(DatasetName.parse(name), "test").__getitems__([0, 5])))
+        for name in ("noise", "flipped:noise")
     )
     assert torch.equal(upright.flip(2), flipped)
     found, out, _ = call("ood", "--in", "constant", "--out", "flipped:noise", "-n", "8", "--json")
