@@ -13,7 +13,7 @@ from ebmctl.config.recipe import resolve
 from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import scores
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.ood import Detector, Settings
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
@@ -35,7 +35,7 @@ def main() -> None:
                 bare(batch)
 
     def scored() -> None:
-        scores.scored(detector.score, detector.energy, TestImages(TensorImages(images), "noise", None, 0))
+        scores.scored(detector.score, detector.energy, EvaluationImages(TensorImages(images), "noise", None, 0))
 
     network_time, score_time = best(forward, scored, rounds=3)
     print(f"bare network             {COUNT / network_time:8.0f} images a second")

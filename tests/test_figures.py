@@ -15,8 +15,8 @@ from ebmctl.core.config import SampleConfig
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import paper_figures
 from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
-from ebmctl.evaluation.extractors import Seen
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.extractors import Features
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, memorisation
 from ebmctl.evaluation.panels import around
 from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of, read_lines
@@ -34,9 +34,9 @@ class FirstPixels:
 
     name, weights_sha256, resize, published = "mine", None, "none", False
 
-    def __call__(self, pixels: torch.Tensor) -> Seen:
+    def __call__(self, pixels: torch.Tensor) -> Features:
         seen = pixels.flatten(1)[:, :2].float()
-        return Seen(seen, seen)
+        return Features(seen, seen)
 
 
 def model(*settings: str) -> Model:
@@ -120,7 +120,9 @@ def test_descent_ends_at_the_lowest_point(generator):
 
 def test_nearest_by_two_distances(tmp_path, generator):
     pixels = torch.randint(0, 256, (30, 1, 4, 4), dtype=torch.uint8, generator=generator)
-    train, other = (TestImages(TensorImages(part), "x", None, 0, split="train") for part in (pixels[:20], pixels[20:]))
+    train, other = (
+        EvaluationImages(TensorImages(part), "x", None, 0, split="train") for part in (pixels[:20], pixels[20:])
+    )
     figures = PaperFigures(model(), tmp_path, lambda _: None)
     figures.nearest(pixels[:9], train, other, FirstPixels())
     assert figures.found["memorisation (pixel distance)"]["value"] == 1

@@ -21,7 +21,7 @@ from ebmctl.core.energy import Conditioned
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import scores
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.metrics import average, intervals, separation
 from ebmctl.evaluation.ood import Detector, Settings
 from tests.core.quadratic import Quadratic
@@ -77,7 +77,7 @@ def test_fingerprints(generator):
     images = torch.randint(0, 256, (20, 1, 4, 4), dtype=torch.uint8, generator=generator)
 
     def fingerprint(pixels, **options):
-        made = TestImages(TensorImages(pixels), "x", options.get("n"), options.get("seed", 0), batch=6)
+        made = EvaluationImages(TensorImages(pixels), "x", options.get("n"), options.get("seed", 0), batch=6)
         assert sum(len(x) for x in made) == len(made)
         return made.fingerprint
 

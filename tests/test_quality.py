@@ -13,14 +13,14 @@ import torch_fidelity as fidelity
 from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation import extractors
-from ebmctl.evaluation.extractors import ClassifierExtractor, InceptionExtractor, Seen, find_extractor, joint
-from ebmctl.evaluation.quality import METRICS, figures, seen
+from ebmctl.evaluation.extractors import ClassifierExtractor, Features, InceptionExtractor, find_extractor, joint
+from ebmctl.evaluation.quality import METRICS, extract, figures
 from tests.projection import Projection
 
 
 def quality(a: torch.Tensor, b: torch.Tensor, *metrics: str, published: bool = False) -> dict[str, float]:
     extractor = SimpleNamespace(name="x", weights_sha256=None, resize="none", published=published)
-    found = figures(Seen(a, a), Seen(b, b), metrics, extractor)
+    found = figures(Features(a, a), Features(b, b), metrics, extractor)
     return {name: values["value"] for name, values in found.items()}
 
 
@@ -117,7 +117,7 @@ def test_few_images():
 def test_a_classifier_as_extractor(generator):
     pixels = torch.randint(0, 256, (11, 3, 32, 32), dtype=torch.uint8, generator=generator)
     extractor = ClassifierExtractor("classifier.digits", Projection())
-    found = seen(extractor, torch.split(pixels, 4))
+    found = extract(extractor, torch.split(pixels, 4))
     assert found.features.shape == (11, 6)
     assert found.logits.exp().sum(1).tolist() == pytest.approx([1] * 11)
     named = figures(found, found, METRICS, extractor)

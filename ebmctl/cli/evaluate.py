@@ -85,7 +85,7 @@ def evaluate(
         from ebmctl.cli.recorded import command
         from ebmctl.core.ais import AisConfig
         from ebmctl.data.datasets import default_root
-        from ebmctl.evaluation.evaluate import Asked, Evaluation, Reference
+        from ebmctl.evaluation.evaluate import Evaluation, EvaluationRequest, Reference
         from ebmctl.evaluation.generation import Generation
         from ebmctl.evaluation.likelihood import LikelihoodSettings
         from ebmctl.evaluation.paper_figures import metrics_of
@@ -97,13 +97,15 @@ def evaluate(
         plan = loaded.recipe.sampling_plan(flow_steps=flow_steps, rounds=rounds, steps=steps, final_steps=final_steps)
         generation = Generation(plan, n, seed, batch, label)
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
-        asked = Asked(wanted, generation, likelihood, figures, extractor, inception_weights, keep, metrics_of(model))
+        request = EvaluationRequest(
+            wanted, generation, likelihood, figures, extractor, inception_weights, keep, metrics_of(model)
+        )
         page = Report(loaded, public_reference(model), generation, results, metrics_of(model)) if report else None
         chosen = named or loaded.recipe.data.dataset
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
         with console.Counting() as counting:
             evaluation = Evaluation(loaded, reference, counting, console.say)
-            evaluation.run(asked)
+            evaluation.run(request)
         about: dict[str, Any] = {"n": n, "data": str(chosen), "split": split, "seed": seed}
         about |= {"figures": evaluation.written} if figures else {}
         given = command(context)

@@ -123,7 +123,7 @@ class LogZ:
     acceptance: float
 
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 class Annealing:
@@ -136,10 +136,10 @@ class Annealing:
         shape: tuple[int, ...],
         config: AisConfig,
         generator: torch.Generator,
-        told: Told | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.energy, self.start, self.shape, self.config = energy, start, shape, config
-        self.generator, self.told = generator, told
+        self.generator, self.progress = generator, progress
         self.accepted: list[float] = []
         self.schedule = self._plan()
         self.accepted.clear()
@@ -188,9 +188,9 @@ class Annealing:
         for _ in range(moves):
             x, rate = self._step(energy, x, size)
             self.accepted.append(rate)
-        if self.told:
+        if self.progress:
             self.done += 1
-            self.told(self.done, 2 * len(self.schedule.betas) - 2)
+            self.progress(self.done, 2 * len(self.schedule.betas) - 2)
         return x
 
     def _step(self, energy: Energy, x: Tensor, size: float) -> tuple[Tensor, float]:
@@ -244,7 +244,7 @@ def log_partition(
     generator: torch.Generator,
     *,
     samples: Tensor | None = None,
-    told: Told | None = None,
+    progress: Progress | None = None,
 ) -> LogZ:
     """log Z of exp(-energy) over images of a shape (C, H, W), by chains from `start`.
 
@@ -252,9 +252,9 @@ def log_partition(
     the forward one is a lower one: either is passed by b nats with a probability under exp(-b). Without, reverse
     chains start at the forward chains' ends; what those never found is then in neither of the two.
 
-    `told(done, all)` hears of each level. Raises ValueError where an energy is not finite, or too steep.
+    `progress(done, all)` hears of each level. Raises ValueError where an energy is not finite, or too steep.
     """
-    annealing = Annealing(energy, start, shape, config, generator, told)
+    annealing = Annealing(energy, start, shape, config, generator, progress)
     ends, forward = annealing.forward()
     reverse = annealing.reverse(annealing.resampled(ends, forward) if samples is None else samples)
     base = start.log_z(shape)

@@ -17,14 +17,14 @@ from ebmctl.errors import EbmctlError
 from ebmctl.evaluation import quality
 from ebmctl.evaluation.extractors import Extractor, find_extractor, need_fidelity
 from ebmctl.evaluation.generation import Generation
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
 from ebmctl.evaluation.panels import new_figure
 from ebmctl.evaluation.paper_figures import PaperFigures
 from ebmctl.models.model import Model
 
 FIGURE_SAMPLES = 300
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Reference:
     n: int | None = None
     seed: int = 0
 
-    def open(self, model: Model, split: Split | None = None, n: int | None = None) -> TestImages:
+    def open(self, model: Model, split: Split | None = None, n: int | None = None) -> EvaluationImages:
         """The images in the model's shape."""
         channels, size, _ = model.shape
         request = DataRequest(split or self.split, self.root, size, channels)
         dataset = open_dataset(self.data, request)
-        return TestImages(dataset, str(self.data), n or self.n, self.seed, split=split or self.split)
+        return EvaluationImages(dataset, str(self.data), n or self.n, self.seed, split=split or self.split)
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationRequest:
     """What of a model is to be measured: names of `quality.METRICS` and "bits"; figures into a folder.
 
     `run_metrics` is the metrics.jsonl of the model's training, if it is there.
@@ -63,49 +63,51 @@ class Asked:
 
     @property
     def quality(self) -> list[str]:
-        """The asked ones of the figures of quality."""
+        """The requested figures of quality."""
         return [name for name in quality.METRICS if name in self.metrics]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of a model; `told(what, done, all)` hears how far it is, `say` what is left out."""
+    """The figures of a model; `progress(what, done, all)` hears how far it is, `say` what is left out."""
 
     model: Model
     reference: Reference
-    told: Told
+    progress: Progress
     say: Callable[[str], None]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
 
-    def run(self, asked: Asked) -> None:
-        """Measure and draw all that is asked; raises EbmctlError before the work where something is not installed."""
-        if asked.figures:
+    def run(self, request: EvaluationRequest) -> None:
+        """Measure and draw all that is requested; raises EbmctlError before it where something is not installed."""
+        if request.figures:
             new_figure(1, 1)
-        if asked.quality:
+        if request.quality:
             need_fidelity("metrics")
-        extractor = self._extractor(asked)
-        if asked.quality and extractor:
-            self.quality(asked.quality, extractor, asked.generation, asked.keep)
-        if "bits" in asked.metrics:
-            self.likelihood(asked.likelihood, asked.generation.n)
-        if asked.figures:
-            figures = PaperFigures(self.model, asked.figures, self.say, asked.generation.label, asked.generation.seed)
-            self.figures(figures, extractor, asked)
-            figures.training(asked.run_metrics)
+        extractor = self._extractor(request)
+        if request.quality and extractor:
+            self.quality(request.quality, extractor, request.generation, request.keep)
+        if "bits" in request.metrics:
+            self.likelihood(request.likelihood, request.generation.n)
+        if request.figures:
+            figures = PaperFigures(
+                self.model, request.figures, self.say, request.generation.label, request.generation.seed
+            )
+            self.figures(figures, extractor, request)
+            figures.training(request.run_metrics)
             self.written.extend(figures.written)
 
-    def _extractor(self, asked: Asked) -> Extractor | None:
+    def _extractor(self, request: EvaluationRequest) -> Extractor | None:
         """What quality and feature distance take; figures alone go without where nothing is named or at hand."""
         device = next(self.model.network.parameters()).device
-        named = asked.extractor or asked.inception_weights
-        if not asked.quality and not (asked.figures and (named or self.reference.data.offline)):
+        named = request.extractor or request.inception_weights
+        if not request.quality and not (request.figures and (named or self.reference.data.offline)):
             return None
         try:
-            return find_extractor(asked.extractor, self.reference.data, asked.inception_weights, device)
+            return find_extractor(request.extractor, self.reference.data, request.inception_weights, device)
         except EbmctlError as error:
-            if asked.quality or named:
+            if request.quality or named:
                 raise
             self.say(f"without feature distances: {error}")
             return None
@@ -118,26 +120,26 @@ class Evaluation:
         def counted(count: int) -> None:
             nonlocal done
             done += count
-            self.told("real images seen", done, len(images))
+            self.progress("real images seen", done, len(images))
 
-        real = quality.seen(extractor, (_after(pixels, counted) for pixels in images.pixels()))
+        real = quality.extract(extractor, (_after(pixels, counted) for pixels in images.pixels()))
         drawn = self._drawn(generation, keep)
-        figures = quality.figures(quality.seen(extractor, drawn), real, metrics, extractor)
+        figures = quality.figures(quality.extract(extractor, drawn), real, metrics, extractor)
         self.found.update({name: {**values, **_source(images)} for name, values in figures.items()})
 
     def likelihood(self, settings: LikelihoodSettings, n: int) -> None:
         """log Z, and bits per dimension of n images of the test split at most."""
-        likelihood = Likelihood(self.model, settings, lambda done, n: self.told("levels of annealing", done, n))
+        likelihood = Likelihood(self.model, settings, lambda done, n: self.progress("levels of annealing", done, n))
         images = self.reference.open(self.model, "test", n)
         bits = likelihood.bits(images.pixels())
         self.found["log_z"] = likelihood.described()
         self.found["bits_per_dimension"] = {**bits, **_source(images)}
 
-    def figures(self, figures: PaperFigures, extractor: Extractor | None, asked: Asked) -> None:
+    def figures(self, figures: PaperFigures, extractor: Extractor | None, request: EvaluationRequest) -> None:
         """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
         if not self.drawn:
-            few = replace(asked.generation, n=min(asked.generation.n, FIGURE_SAMPLES))
-            list(self._drawn(few, asked.keep))
+            few = replace(request.generation, n=min(request.generation.n, FIGURE_SAMPLES))
+            list(self._drawn(few, request.keep))
         samples = torch.cat(self.drawn)[:FIGURE_SAMPLES]
         figures.chains(samples)
         train = self.reference.open(self.model, "train")
@@ -147,7 +149,7 @@ class Evaluation:
 
     def _drawn(self, generation: Generation, keep: Path | None) -> Iterator[Tensor]:
         """The batches of generated images, the first of which stay for the figures."""
-        for pixels in generation.pixels(self.model, keep, lambda done, n: self.told("images drawn", done, n)):
+        for pixels in generation.pixels(self.model, keep, lambda done, n: self.progress("images drawn", done, n)):
             if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
                 self.drawn.append(pixels)
             yield pixels
@@ -158,6 +160,6 @@ def _after(value: Any, counted: Callable[[int], None]) -> Any:
     return value
 
 
-def _source(images: TestImages) -> dict[str, Any]:
+def _source(images: EvaluationImages) -> dict[str, Any]:
     print_ = images.fingerprint
     return {"data": print_["dataset"], "split": print_["split"], "images_sha256": print_["sha256_all"]}

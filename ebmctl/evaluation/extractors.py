@@ -21,7 +21,7 @@ INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 """Of weights-inception-2015-12-05-6726825d.pth, torch-fidelity's and pytorch-fid's conversion of the original."""
 
 
-class Seen(NamedTuple):
+class Features(NamedTuple):
     """Features (B, D) and logits (B, K), both float32 on the CPU."""
 
     features: Tensor
@@ -36,7 +36,7 @@ class Extractor(Protocol):
     resize: str
     published: bool
 
-    def __call__(self, pixels: Tensor, /) -> Seen:
+    def __call__(self, pixels: Tensor, /) -> Features:
         """What it sees of images."""
 
 
@@ -51,10 +51,10 @@ class ClassifierExtractor:
         self.size, self.channels = classifier.config.size, classifier.config.channels
         self.resize = f"to {self.channels} x {self.size} x {self.size} where it is not (antialiased bilinear)"
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> Features:
         """What it sees of uint8 images of any size."""
         x = to_float(fit_pixels(pixels, self.size, self.channels))
-        return Seen(self.classifier.features(x).float().cpu(), joint(self.classifier.probabilities(x)).cpu())
+        return Features(self.classifier.features(x).float().cpu(), joint(self.classifier.probabilities(x)).cpu())
 
 
 def joint(parts: Sequence[Tensor]) -> Tensor:
@@ -82,11 +82,11 @@ class InceptionExtractor:
         )
         self.network, self.device = made.to(device), device
 
-    def __call__(self, pixels: Tensor) -> Seen:
+    def __call__(self, pixels: Tensor) -> Features:
         """What it sees of uint8 images (B, 1 or 3, H, W)."""
         with torch.no_grad():
             features, logits = self.network(pixels.expand(-1, 3, -1, -1).to(self.device))
-        return Seen(features.cpu(), logits.cpu())
+        return Features(features.cpu(), logits.cpu())
 
     @staticmethod
     def _checked(path: Path) -> Path:

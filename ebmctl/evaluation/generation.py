@@ -20,7 +20,7 @@ from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, atomic_folder, read_json
 from ebmctl.models.model import Model, samples
 
-Told = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 DESCRIPTION = "generation.json"
 
 
@@ -34,8 +34,8 @@ class Generation:
     batch: int = 100
     label: str | None = None
 
-    def pixels(self, model: Model, keep: Path | None, told: Told) -> Iterator[Tensor]:
-        """Batches of uint8 images (B, C, H, W); `told(done, n)` hears of each.
+    def pixels(self, model: Model, keep: Path | None, progress: Progress) -> Iterator[Tensor]:
+        """Batches of uint8 images (B, C, H, W); `progress(done, n)` hears of each.
 
         With `keep` each batch is a folder of PNG files there, and what is there already is read instead of drawn.
         Raises EbmctlError where the folder holds images that were drawn otherwise.
@@ -51,7 +51,7 @@ class Generation:
                 if folder:
                     _write(folder, images)
             yield images
-            told(low + count, self.n)
+            progress(low + count, self.n)
 
     def _draw(self, model: Model, index: int, count: int) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} {index}".encode()).digest()

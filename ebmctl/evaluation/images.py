@@ -13,13 +13,11 @@ from ebmctl.data.base import ImageDataset, Split
 from ebmctl.data.transform import to_float
 
 
-class TestImages:
+class EvaluationImages:
     """All images of a split, or n of them chosen by a seed, in batches (B, C, H, W) in [0, 1].
 
     Their fingerprint is complete once they were read to the end.
     """
-
-    __test__ = False  # pytest: this is no test
 
     def __init__(
         self, dataset: ImageDataset, name: str, n: int | None, seed: int, batch: int = 256, split: Split = "test"

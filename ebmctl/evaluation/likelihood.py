@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.core.ais import AisConfig, Box, LogZ, Told, log_partition
+from ebmctl.core.ais import AisConfig, Box, LogZ, Progress, log_partition
 from ebmctl.core.energy import Energy
 from ebmctl.core.noise import seeded
 from ebmctl.data.transform import to_float
@@ -37,12 +37,12 @@ class LikelihoodSettings:
 class Likelihood:
     """A model's log Z, found once, and with it the bits per dimension of any images."""
 
-    def __init__(self, model: Model, settings: LikelihoodSettings, told: Told | None = None) -> None:
+    def __init__(self, model: Model, settings: LikelihoodSettings, progress: Progress | None = None) -> None:
         self.model, self.settings = model, settings
         self.energy = self._energy()
         generator = seeded(settings.seed, model.device)
         try:
-            self.log_z = log_partition(self.energy, Box(), model.shape, settings.ais, generator, told=told)
+            self.log_z = log_partition(self.energy, Box(), model.shape, settings.ais, generator, progress=progress)
         except ValueError as error:
             raise EbmctlError(f"log Z at the temperature {settings.temperature:g}: {error}") from error
 

@@ -14,7 +14,7 @@ from ebmctl.data.base import DataRequest, ImageDataset, Split
 from ebmctl.data.datasets import open_dataset
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation import scores
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.metrics import intervals
 from ebmctl.models.model import Model
@@ -65,7 +65,7 @@ class Detector:
 
     def of_set(self, name: DatasetName, split: Split = "test") -> Scored:
         """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
-        images = TestImages(self._open(name, split), str(name), self.settings.n, self.settings.seed, split=split)
+        images = EvaluationImages(self._open(name, split), str(name), self.settings.n, self.settings.seed, split=split)
         found = scores.scored(self.score, self.energy, (x.to(self.model.device) for x in images))
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):
@@ -91,7 +91,9 @@ class Detector:
         if name in simple:
             return simple[name]
         if name == "typicality":
-            train = TestImages(self._open(self.inside, "train"), str(self.inside), TRAINING_IMAGES, self.settings.seed)
+            train = EvaluationImages(
+                self._open(self.inside, "train"), str(self.inside), TRAINING_IMAGES, self.settings.seed
+            )
             energies = scores.scored(scores.energy, self.energy, (x.to(self.model.device) for x in train))
             return scores.typicality(float(energies.mean()))
         known = [*SCORES, *(f"scale-{index}" for index in range(self.model.scale_count))]

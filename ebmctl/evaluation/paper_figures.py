@@ -13,7 +13,7 @@ from torch import Tensor
 from ebmctl.config.schema import EVAL_SCORE
 from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
 from ebmctl.evaluation.extractors import Extractor
-from ebmctl.evaluation.images import TestImages
+from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
 from ebmctl.files import user_path
@@ -39,7 +39,9 @@ class PaperFigures:
         self._draw("one-start.png", self._one_start)
         self._draw("descent.png", lambda path: self._descent(path, samples[:DESCENDED].float() / 255))
 
-    def nearest(self, samples: Tensor, train: TestImages, held_out: TestImages, extractor: Extractor | None) -> None:
+    def nearest(
+        self, samples: Tensor, train: EvaluationImages, held_out: EvaluationImages, extractor: Extractor | None
+    ) -> None:
         """Nearest training images in pixel and in feature distance, with the memorisation figures (Figure 13)."""
         images = torch.cat(list(train.pixels()))
         others = torch.cat(list(held_out.pixels()))

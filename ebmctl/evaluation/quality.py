@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.errors import UsageError
-from ebmctl.evaluation.extractors import Extractor, Seen, need_fidelity
+from ebmctl.evaluation.extractors import Extractor, Features, need_fidelity
 
 METRICS = ("fid", "is", "kid", "prc")
 FEWEST = 10  # images that the Inception score's ten splits need
@@ -17,13 +17,15 @@ SPLITS, SUBSETS, SUBSET_SIZE, NEIGHBOURS = 10, 100, 1000, 3  # torch-fidelity's 
 NAMES = {"fid": "frechet-distance", "is": "score", "kid": "kernel-distance"}  # by another extractor than Inception
 
 
-def seen(extractor: Extractor, batches: Iterable[Tensor]) -> Seen:
-    """What the extractor sees of uint8 images, all together."""
+def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:
+    """The features and logits of all uint8 images together."""
     parts = [extractor(pixels) for pixels in batches]
-    return Seen(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
+    return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
 
 
-def figures(generated: Seen, real: Seen, metrics: Iterable[str], extractor: Extractor) -> dict[str, dict[str, Any]]:
+def figures(
+    generated: Features, real: Features, metrics: Iterable[str], extractor: Extractor
+) -> dict[str, dict[str, Any]]:
     """The figures by name, each with its extractor, its weights' checksum and how images were resized.
 
     By Inception these are `fid`, `is`, `kid`, `precision` and `recall`; by another extractor they begin with its
@@ -40,7 +42,7 @@ def figures(generated: Seen, real: Seen, metrics: Iterable[str], extractor: Extr
     return found
 
 
-def _one(metric: str, generated: Seen, real: Seen) -> dict[str, dict[str, Any]]:
+def _one(metric: str, generated: Features, real: Features) -> dict[str, dict[str, Any]]:
     a, b = generated.features, real.features
     if metric == "fid":
         fidelity = need_fidelity("metric_fid")

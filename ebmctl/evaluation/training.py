@@ -35,7 +35,7 @@ class TrainingScore:
         held_out = open_dataset(data.dataset, request)
         chosen = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[: settings.n].tolist()
         images, labels = held_out.__getitems__(chosen)
-        self.real = quality.seen(self.extractor, torch.split(images, BATCH))
+        self.real = quality.extract(self.extractor, torch.split(images, BATCH))
         asked = condition(data.label, held_out, labels)
         counts = [len(chosen)] if asked is None else asked.sum(0).round().long().tolist()
         self.parts = list(zip(condition_labels(recipe, held_out) or (None,), counts, strict=True))
@@ -45,8 +45,8 @@ class TrainingScore:
         drawn = self._drawn(model)
         if not drawn.isfinite().all():
             return {}
-        seen = quality.seen(self.extractor, torch.split(quantize(drawn).cpu(), BATCH))
-        distance, score = quality.figures(seen, self.real, ["fid", "is"], self.extractor).values()
+        generated = quality.extract(self.extractor, torch.split(quantize(drawn).cpu(), BATCH))
+        distance, score = quality.figures(generated, self.real, ["fid", "is"], self.extractor).values()
         return {EVAL_DISTANCE: float(distance["value"]), EVAL_SCORE: float(score["value"])}
 
     def _drawn(self, model: Model) -> Tensor:

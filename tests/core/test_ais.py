@@ -97,7 +97,7 @@ def test_it_tells_how_far_it_is(generator):
     energy, start = CASES["flat"]
     heard = []
     log_partition(
-        energy, start, SHAPE, AisConfig(2, 5, settle=0), generator, told=lambda done, of: heard.append((done, of))
+        energy, start, SHAPE, AisConfig(2, 5, settle=0), generator, progress=lambda done, of: heard.append((done, of))
     )
     assert heard[-1] == (10, 10)
 
