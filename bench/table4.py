@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,6 +21,8 @@ from ebmctl.compose.expression import concepts, parse
 from ebmctl.core.noise import seeded
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.composition import prepare
+from ebmctl.evaluation.intervals import Interval
+from ebmctl.evaluation.results import CompositionResult
 from ebmctl.models.pictures import save_grid
 from ebmctl.models.sampling import draw
 
@@ -58,7 +59,8 @@ def composition(text: str, options: argparse.Namespace) -> Composition:
     return Composition(expression, vocabulary(options.family, own, names), algebra)
 
 
-def row(text: str, options: argparse.Namespace) -> dict[str, Any]:
+def row(text: str, options: argparse.Namespace) -> tuple[CompositionResult, float]:
+    """What is found in the composed images, and the seconds that it took."""
     composed = composition(text, options)
     check = prepare(composed)
     plan = composed.first.recipe.sampling_plan(flow_steps=options.flow_steps)
@@ -70,23 +72,23 @@ def row(text: str, options: argparse.Namespace) -> dict[str, Any]:
     samples = torch.cat(parts)
     if options.grids:
         save_grid(options.grids / f"{text.replace(' ', '')}.png".replace("|", "or"), samples[:64])
-    return {**check(samples, options.seed), "seconds": time.monotonic() - began}
+    return check(samples, options.seed), time.monotonic() - began
 
 
-def cells(text: str, found: dict[str, Any], paper: str) -> list[str]:
-    def share(value: dict[str, float]) -> str:
-        return f"{value['value']:.3f} ({value['low']:.3f} to {value['high']:.3f})"
+def cells(text: str, found: CompositionResult, seconds: float, paper: str) -> list[str]:
+    def told(share: Interval) -> str:
+        return f"{share.value:.3f} ({share.bounds})"
 
-    attributes = {name: share(values["accuracy"]) for name, values in found["attributes"].items()}
-    looks = [found["look"][name] for name in LOOKS]
+    attributes = {name: told(share) for name, share in found.attributes.items()}
+    look = found.look or {}
     return [
         f"`{text}`".replace("|", "\\|"),
         "<br>".join(f"{name} {value}".replace("|", "\\|") for name, value in attributes.items()),
-        share(found["joint"]),
-        "" if found["diversity"] is None else f"{found['diversity']:.2f}",
-        *(f"{look['composed'] / look['data']:.2f}" for look in looks),
-        f"{found['look']['histogram distance']['composed']:.3f}",
-        f"{found['seconds']:.0f}",
+        told(found.joint),
+        "" if found.diversity is None else f"{found.diversity:.2f}",
+        *(f"{look[name].composed / look[name].data:.2f}" for name in LOOKS),
+        f"{look['histogram distance'].composed:.3f}",
+        f"{seconds:.0f}",
         paper,
     ]
 
@@ -108,7 +110,7 @@ def main() -> None:
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
     known = ROWS[options.family]
     for text in options.only or known:
-        print(f"| {' | '.join(cells(text, row(text, options), known.get(text, '')))} |", flush=True)
+        print(f"| {' | '.join(cells(text, *row(text, options), known.get(text, '')))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ebmctl.data.transform import to_float
 from ebmctl.errors import UsageError
 from ebmctl.evaluation import composition as checks
 from ebmctl.evaluation.intervals import wilson
+from ebmctl.evaluation.results import Beside, CompositionResult
 from ebmctl.models.classifier import Classifier, ClassifierConfig, Head, heads_of, save_classifier, targets
 from tests.test_classifier import tiny
 from tests.test_cli import call
@@ -54,7 +55,7 @@ def compose(text: str, own: dict[str, Path]) -> Composition:
     return Composition(parse(text), vocabulary(None, own, []), Algebra())
 
 
-def check(composed: Composition, samples: torch.Tensor) -> dict:
+def check(composed: Composition, samples: torch.Tensor) -> CompositionResult:
     return checks.prepare(composed)(samples, 0)
 
 
@@ -81,10 +82,10 @@ ROWS = [(1, 1), (1, 1), (1, 0), (0, 1), (0, 0)]
 )
 def test_accuracies(own, text, shares, joint) -> None:
     found = check(compose(text, own), marked(*ROWS))
-    assert {name: values["accuracy"]["value"] for name, values in found["attributes"].items()} == pytest.approx(shares)
-    assert found["joint"]["value"] == pytest.approx(joint)
-    assert found["joint"]["low"] < joint < found["joint"]["high"] or joint == 1
-    json.dumps(found, allow_nan=False)
+    assert {name: share.value for name, share in found.attributes.items()} == pytest.approx(shares)
+    assert found.joint.value == pytest.approx(joint)
+    assert found.joint.low < joint < found.joint.high or joint == 1
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_held_out_images_have_the_diversity_and_look_of_the_data(own) -> None:
@@ -94,41 +95,41 @@ def test_held_out_images_have_the_diversity_and_look_of_the_data(own) -> None:
     fits = (labels[:, 0] == 1) & (labels[:, 2] == 0)
     composed = compose("young & ~smiling", own)
     found = check(composed, to_float(images[fits]))
-    assert found["diversity"] == pytest.approx(1, abs=0.05)
-    for name, values in found["look"].items():
-        assert values["composed"] == pytest.approx(values["data"], rel=0.05, abs=0.05), name
-    assert sum(found["histogram"]["data"]) == pytest.approx(1)
+    assert found.diversity == pytest.approx(1, abs=0.05)
+    for name, values in found.look.items():
+        assert values.composed == pytest.approx(values.data, rel=0.05, abs=0.05), name
+    assert sum(found.histogram.data) == pytest.approx(1)
     truth = targets(heads_of(data), data, labels)
     assert (truth["young"] == labels[:, 0]).all()
-    assert found["held_out"] == pytest.approx(600 / 4, rel=0.25)
+    assert found.held_out == pytest.approx(600 / 4, rel=0.25)
 
 
 def test_one_picture_again_and_again_has_no_diversity(own) -> None:
     found = check(compose("young", own), marked((1, 1)).expand(6, -1, -1, -1))
-    assert found["diversity"] == pytest.approx(0, abs=1e-6)
+    assert found.diversity == pytest.approx(0, abs=1e-6)
     alone = check(compose("young", own), marked((1, 1)))
-    assert alone["diversity"] is None
+    assert alone.diversity is None
 
 
 def test_what_holds_for_no_image(own) -> None:
     found = check(compose("young & ~young", own), marked(*ROWS))
-    assert (found["joint"]["value"], found["diversity"], found["held_out"]) == (0, None, 0)
-    assert found["joint"]["high"] < 0.45
-    json.dumps(found, allow_nan=False)
+    assert (found.joint.value, found.diversity, found.held_out) == (0, None, 0)
+    assert found.joint.high < 0.45
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_figures_of_pixels() -> None:
     flat = torch.full((4, 3, 8, 8), 0.5)
     board = ((torch.arange(8)[:, None] + torch.arange(8)) % 2).float().expand(4, 3, -1, -1)
     red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(4, -1, 8, 8)
-    found = {name: values["composed"] for name, values in checks.look(flat, board).items()}
+    found = {name: values.composed for name, values in checks.look(flat, board).items()}
     assert found == pytest.approx(
         {"sharpness": 0, "brightness": 0.5, "contrast": 0, "saturation": 0, "clipped": 0, "histogram distance": 1},
         abs=1e-5,
     )
     assert checks.sharpness(board).item() == pytest.approx(4)
-    assert checks.look(red, board)["saturation"] == {"composed": 1, "data": 0}
-    assert checks.look(red, board)["clipped"] == {"composed": 1, "data": 1}
+    assert checks.look(red, board)["saturation"] == Beside(1, 0)
+    assert checks.look(red, board)["clipped"] == Beside(1, 1)
     assert "saturation" not in checks.look(flat[:, :1], board[:, :1])
 
 

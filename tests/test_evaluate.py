@@ -139,9 +139,15 @@ def test_only_like_results_are_put_side_by_side(fake, tmp_path):
     Path("b.json").write_text(json.dumps({"metrics": {"fid": {"value": 1}}}))
     with pytest.raises(EbmctlError, match="no figure in common"):
         compare(Path("a.json"), Path("b.json"))
-    Path("b.json").write_text(json.dumps({"metrics": 3}))
-    with pytest.raises(EbmctlError, match="is not a result"):
-        compare(Path("a.json"), Path("b.json"))
+    interval = {"value": 0.5, "low": 0.25, "high": 0.75}
+    row = {"out": "noise", **dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), interval)}
+    for document, words in (
+        ({"metrics": 3}, "is not the whole JSON of a result: metrics takes a table, not 3"),
+        ({"in": "digits", "score": "energy", "results": [row]}, "is not a result of `ebmctl evaluate`"),
+    ):
+        Path("b.json").write_text(json.dumps(document))
+        with pytest.raises(EbmctlError, match=words):
+            compare(Path("a.json"), Path("b.json"))
 
 
 @pytest.mark.parametrize(

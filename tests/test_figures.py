@@ -62,8 +62,8 @@ def test_memorisation(generator):
     assert neighbours.memorised(train[:20] + 2) == 0
     fresh = torch.rand(300, 5, generator=generator)
     found = memorisation(train[:10], fresh, neighbours, "pixel")
-    assert found["value"] == 1
-    assert 0.2 < found["held_out"] < 0.7  # neither copies nor elsewhere
+    assert found.value == 1
+    assert 0.2 < found.held_out < 0.7  # neither copies nor elsewhere
     copies = Neighbours(torch.zeros(2, 3))
     assert copies.memorised(torch.zeros(1, 3)) == 0  # training images that are equal are as near to one another
 
@@ -125,9 +125,9 @@ def test_nearest_by_two_distances(tmp_path, generator):
     )
     figures = PaperFigures(model(), tmp_path, lambda _: None)
     figures.nearest(pixels[:9], train, other, FirstPixels())
-    assert figures.found["memorisation (pixel distance)"]["value"] == 1
-    assert figures.found["memorisation (mine feature distance)"]["value"] == 1
-    assert figures.found["memorisation (pixel distance)"]["n_held_out"] == 10
+    assert figures.found["memorisation (pixel distance)"].value == 1
+    assert figures.found["memorisation (mine feature distance)"].value == 1
+    assert figures.found["memorisation (pixel distance)"].n_held_out == 10
     assert Image.open(figures.written[0]).width > 500
 
 

@@ -83,7 +83,10 @@ def test_the_card(hub, here):
     drawn = {"model": "run", "model_sha256": checksum, "n": 100, "split": "test", "metrics": figures}
     composed = {
         **{"expression": "glad & ~old", "models": {"glad": checksum, "old": "0"}, "n": 50, "joint": figure},
-        **{"attributes": {"glad": {"accuracy": figure}}, "classifier": {"dataset": "toys"}},
+        **{
+            "attributes": {"glad": {"accuracy": figure}, "old | \nnew": {"accuracy": figure}},
+            "classifier": {"dataset": "toys"},
+        },
     }
     (here / "run" / "evaluation" / "composed.json").write_text(json.dumps(composed))
     Path("drawn.json").write_text(json.dumps(drawn))
@@ -105,6 +108,7 @@ def test_the_card(hub, here):
         "| energy difference |",
         "step 6",
         "| noise (test) | AUROC | 0.9 | against constant",
+        "| toys (test) | Accuracy | 0.9 | old \\| new in glad & ~old, 95 % 0.800 to 0.950, 50 samples |",
         "| toys (test) | Accuracy | 0.9 | glad in glad & ~old, 95 % 0.800 to 0.950, 50 samples |",
         "## Recipe",
         "## Limits",

@@ -21,7 +21,7 @@ from tests.projection import Projection
 def quality(a: torch.Tensor, b: torch.Tensor, *metrics: str, published: bool = False) -> dict[str, float]:
     extractor = SimpleNamespace(name="x", weights_sha256=None, resize="none", published=published)
     found = figures(Features(a, a), Features(b, b), metrics, extractor)
-    return {name: values["value"] for name, values in found.items()}
+    return {name: values.value for name, values in found.items()}
 
 
 def normal(n: int, mean: list[float], std: list[float], seed: int = 0) -> torch.Tensor:
@@ -124,8 +124,8 @@ def test_a_classifier_as_extractor(generator):
     assert list(named) == [
         f"classifier.digits {name}" for name in ("frechet-distance", "score", "kernel-distance", "precision", "recall")
     ]
-    assert named["classifier.digits score"]["weights_sha256"] == "ab" * 32
-    assert "1 x 16 x 16" in named["classifier.digits score"]["resize"]
+    assert named["classifier.digits score"].weights_sha256 == "ab" * 32
+    assert "1 x 16 x 16" in named["classifier.digits score"].resize
 
 
 def test_the_classifier_of_the_zoo(generator):

@@ -22,7 +22,7 @@ from ebmctl.evaluation import paper_figures
 from ebmctl.evaluation.report.curves import charts
 from ebmctl.evaluation.report.page import UNFIT, Page
 from ebmctl.evaluation.report.pictures import chains_shown, some
-from ebmctl.evaluation.report.results import quality as quality_result
+from ebmctl.evaluation.results import Metric, QualityResult
 from ebmctl.models import card
 from ebmctl.models.zoo import PACKAGE
 from tests.html_page import checked, quadratic, report_of, sections
@@ -148,8 +148,8 @@ def test_results_of_something_else(workplace):
     found = json.loads(Path(result("ood", "--in", "digits", "--out", "noise", "-n", "20", to="ood.json")).read_text())
     for file, changed, words in (
         ("other.json", {**found, "model_sha256": "0" * 64}, "of a model with other weights"),
-        ("half.json", {**found, "average": {}}, "is not the whole JSON of a result: KeyError('auroc')"),
-        ("text.json", {**found, "results": "none"}, "is not the whole JSON of a result"),
+        ("half.json", {**found, "results": [{"out": "noise"}]}, "is not the whole JSON of a result: results.auroc is"),
+        ("text.json", {**found, "results": "none"}, "is not the whole JSON of a result: results takes a list"),
         (
             "list.json",
             {"metrics": {"fid": 3}, "model_sha256": found["model_sha256"], "n": 1, "seed": 0},
@@ -210,7 +210,7 @@ def test_some_of_the_frames():
 
 
 def test_large_images_are_fewer():
-    page = report_of(quadratic("", (), size=128), 100).page({}, [], "ebmctl")
+    page = report_of(quadratic("", (), size=128), 100).page(QualityResult({}, command="ebmctl"))
     assert page.commands[0].startswith("ebmctl sample x -n 16 ")
     assert (page.samples.width, page.chain.width) == (4 * 129 + 1, 128)
     assert page.chain.alt == "1 chain from noise to images"
@@ -234,6 +234,8 @@ def test_paths_are_nobodys_business(tmp_path, monkeypatch):
         "shards:x": "shards:DIR",
         "~smiling": "~smiling",  # NOT, no user's home folder
         "~nobody-of-this-name/x": "~nobody-of-this-name/x",
+        "/no\0file": "no\0file",
+        f"runs/file{'x' * 300}": f"file{'x' * 300}",
     }.items():
         assert card.public_reference(reference) == shown
 
@@ -248,7 +250,7 @@ HOSTILE = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(
 def pictures() -> Page:
     """A page without what comes from files."""
     made = quadratic("about", ())
-    return report_of(made, 10).page({}, [], "ebmctl")
+    return report_of(made, 10).page(QualityResult({}, command="ebmctl"))
 
 
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
@@ -262,13 +264,13 @@ def test_what_comes_from_files_is_text(pictures, name, about, label, key):
         name=name,
         model=quadratic(about, (label,), {key: label}),
         curves=charts({"step": k, f"{key}x": k} for k in range(3)),
-        results=[quality_result({key: {"value": 1.0, "extractor": label, "n": 3, "data": about, "split": name}}, name)],
+        results=[QualityResult({key: Metric(1.0, extractor=label, n=3, data=about, split=name)}, n=3)],
         commands=[f"ebmctl sample {name}"],
     )
     tame = replace(
         pictures,
         curves=charts({"step": k, "gradient_x": k, "gradient_y": k} for k in range(3)),
-        results=[quality_result({"a": {"value": 1.0, "low": 0.5, "high": 2.0}}, "x")],
+        results=[QualityResult({"a": Metric(1.0, low=0.5, high=2.0)}, n=3)],
     )
     page, plain = checked(shown.html()), checked(tame.html())
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in plain.elements}

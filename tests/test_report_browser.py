@@ -13,6 +13,7 @@ from PIL import Image
 
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report.page import Report
+from ebmctl.evaluation.results import Metric, QualityResult
 from tests.html_page import checked, quadratic, sections
 
 WIDTHS = (360, 768, 1280)
@@ -62,7 +63,14 @@ def whole_page(tmp_path_factory) -> Path:
     report = Report(made, "a-model-whose-name-goes-on-" * 6, drawn, results, metrics)
     values = {"value": 3.0, "extractor": "inception", "n": 9, "n_real": 9, "data": "cifar10", "split": "train"}
     Image.new("RGB", (1500, 600), "white").save(folder / "chains.png")
-    page = report.page({"fid" * 30: values}, [str(folder / "chains.png")], "ebmctl evaluate " + "x" * 400)
+    page = report.page(
+        QualityResult(
+            {"fid" * 30: Metric(**values)},
+            n=12,
+            figures=(str(folder / "chains.png"),),
+            command="ebmctl evaluate " + "x" * 400,
+        )
+    )
     report.write(folder / "page.html", page)
     assert len(sections(checked(folder / "page.html"))) == 9
     return folder / "page.html"

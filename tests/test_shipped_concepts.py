@@ -40,7 +40,7 @@ def test_what_they_compose_is_found_again(family: str, text: str, least: float) 
     check = prepare(composed)
     *_, samples = composed.chains(16, 1)
     found = check(samples)
-    assert found["joint"]["value"] >= least
-    assert found["diversity"] > 0.8
-    contrast = found["look"]["contrast"]
-    assert 0.5 < contrast["composed"] / contrast["data"] < 2
+    assert found.joint.value >= least
+    assert found.diversity > 0.8
+    contrast = found.look["contrast"]
+    assert 0.5 < contrast.composed / contrast.data < 2

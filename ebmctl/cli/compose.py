@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ebmctl.compose.composition import Composition
     from ebmctl.config.plan import SamplingPlan
     from ebmctl.evaluation.composition import Check
+    from ebmctl.evaluation.results import CompositionResult
 
 
 def compose(
@@ -79,6 +80,15 @@ def compose(
         _draw_and_show(composed, plan, n, seed, out, chain, judge, command(context), as_json)
 
 
+def _show(result: CompositionResult, as_json: bool) -> None:
+    if as_json:
+        console.show(result.to_json(), as_json=True)
+        return
+    table = result.table()
+    console.table(table.header, table.rows)
+    console.say(result.note)
+
+
 def _named_model(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
@@ -111,18 +121,10 @@ def _draw_and_show(
         save_gif(chain, drawn)
         console.say(f"the chains are in {chain}")
     console.say(f"{out} drawn in {time.monotonic() - began:.0f} s")
-    result |= {"output": str(out), **report}
     if judge:
-        found = judge(drawn[-1], seed)
-        if as_json:
-            result |= found
-        else:
-            from ebmctl.evaluation.tables import composition_note, composition_table
-
-            table = composition_table(found)
-            console.table(table.header, table.rows)
-            console.say(composition_note({**found, "n": n}))
-            return
+        _show(judge(drawn[-1], seed, str(out), report, command), as_json)
+        return
+    result |= {"output": str(out), **report}
     if as_json:
         result["command"] = command
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,7 +12,7 @@ from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from ebmctl.evaluation.evaluate import Evaluation
+    from ebmctl.evaluation.results import QualityResult
 
 QUALITY = ("fid", "is", "kid", "prc")
 METRICS = (*QUALITY, "bits")
@@ -90,6 +90,7 @@ def evaluate(
         from ebmctl.evaluation.likelihood import LikelihoodSettings
         from ebmctl.evaluation.paper_figures import metrics_of
         from ebmctl.evaluation.report.page import Report
+        from ebmctl.evaluation.results import QualityResult
         from ebmctl.models.card import public_reference
         from ebmctl.models.model import load
 
@@ -106,14 +107,22 @@ def evaluate(
         with console.Counting() as counting:
             evaluation = Evaluation(loaded, reference, counting, console.say)
             evaluation.run(request)
-        about: dict[str, Any] = {"n": n, "data": str(chosen), "split": split, "seed": seed}
-        about |= {"figures": evaluation.written} if figures else {}
-        given = command(context)
+        result = QualityResult(
+            metrics=evaluation.found,
+            model=model,
+            model_sha256=loaded.sha256(),
+            n=n,
+            data=str(chosen),
+            split=split,
+            seed=seed,
+            figures=tuple(evaluation.written) if figures else None,
+            report=str(report) if report else None,
+            command=command(context),
+        )
         if page and report:
             console.say("drawing the samples of the page")
-            page.write(report, page.page(evaluation.found, evaluation.written, given))
-            about["report"] = str(report)
-        _show(model, evaluation, about | {"command": given}, as_json)
+            page.write(report, page.page(result))
+        _show(result, as_json)
 
 
 def _check_page(report: Path | None, results: list[Path], compare: tuple[Path, Path] | None) -> None:
@@ -138,29 +147,25 @@ def _wanted(text: str) -> list[str]:
     return names
 
 
-def _show(name: str, evaluation: Evaluation, about: dict[str, Any], as_json: bool) -> None:
+def _show(result: QualityResult, as_json: bool) -> None:
     if as_json:
-        result = {"model": name, "model_sha256": evaluation.model.sha256(), **about, "metrics": evaluation.found}
-        console.show(result, as_json=True)
+        console.show(result.to_json(), as_json=True)
         return
-    from ebmctl.evaluation.tables import quality_table
-
-    if evaluation.found:
-        table = quality_table(evaluation.found)
+    if result.metrics:
+        table = result.table()
         console.table(table.header, table.rows)
-    for path in about.get("figures", []):
+    for path in result.figures or ():
         console.say(f"drawn: {path}")
-    if "report" in about:
-        console.say(f"the page is {about['report']}")
+    if result.report:
+        console.say(f"the page is {result.report}")
 
 
 def _compare(first: Path, second: Path, as_json: bool) -> None:
     from ebmctl.evaluation.results import compare
-    from ebmctl.evaluation.tables import about, figure
 
     found = compare(first, second)
     if as_json:
-        console.show({name: {"a": a["value"], "b": b["value"]} for name, (a, b) in found.items()}, as_json=True)
+        console.show(found.to_json(), as_json=True)
         return
-    rows = [[name, figure(a), figure(b), about(a)] for name, (a, b) in found.items()]
-    console.table(["figure", str(first), str(second), "of"], rows)
+    table = found.table()
+    console.table(table.header, table.rows)

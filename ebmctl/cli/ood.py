@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -99,9 +99,7 @@ def _default_model(inside: DatasetName) -> str:
 
 
 def _compare(detector: Detector, outside: list[DatasetName], plot: Path | None, command: str, as_json: bool) -> None:
-    from ebmctl.evaluation.metrics import average, plain
     from ebmctl.evaluation.ood import resizing
-    from ebmctl.evaluation.tables import OOD_NOTE, outlier_table
 
     for name in (detector.inside, *outside):
         if line := resizing(detector.model, name):
@@ -110,40 +108,19 @@ def _compare(detector: Detector, outside: list[DatasetName], plot: Path | None, 
     for comparison in detector.compare(outside):
         console.say(f"scored {len(comparison.outside.scores):,} images of {comparison.outside.name}")
         found.append(comparison)
-    inside, *others = found
-    rows = [
-        {
-            "out": other.outside.name,
-            **plain(other.figures),
-            "n_in": len(inside.outside.scores),
-            "n_out": len(other.outside.scores),
-            "fingerprint": other.outside.fingerprint,
-        }
-        for other in others
-    ]
-    mean = average([other.figures for other in others])
     if plot:
         from ebmctl.evaluation.figures import save_separation
 
-        save_separation(plot, inside.outside, [other.outside for other in others], detector.score_name)
+        inside, *others = (comparison.outside for comparison in found)
+        save_separation(plot, inside, others, detector.score_name)
         console.say(f"histograms and ROC curves are in {plot}")
-    result: dict[str, Any] = {
-        "in": str(detector.inside),
-        "fingerprint": inside.outside.fingerprint,
-        "model": str(detector.model.source),
-        "model_sha256": detector.model.sha256(),
-        "score": detector.score_name,
-        "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
-        "results": rows,
-        "average": mean,
-        "command": command,
-    }
+    result = detector.result(found, command)
     if as_json:
-        console.show(result, as_json=True)
+        console.show(result.to_json(), as_json=True)
         return
-    table = outlier_table(result, str(detector.inside))
+    table = result.table()
     console.table(table.header, table.rows)
-    console.say(OOD_NOTE)
+    console.say(result.note)
 
 
 def _score_folder(detector: Detector, folder: Path, csv: Path, keep: float, plot: Path | None, as_json: bool) -> None:

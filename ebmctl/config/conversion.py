@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -32,6 +33,9 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         if key not in fields:
             raise unknown("key", path, [f"{where}.{f}" if where else f for f in fields])
         converted[key] = convert(value, hints[key], path)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # as above
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise UsageError(f"{where}.{field.name} is missing" if where else f"{field.name} is missing")
     try:
         return cls(**converted)
     except ValueError as error:
@@ -39,30 +43,48 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def convert(value: Any, kind: Any, path: str) -> Any:
-    """`value` as the type `kind`, without guessing: an int may stand for a float, a list for a tuple, nothing else."""
+    """`value` as the type `kind`, without guessing: an int may stand for a float, a list for a tuple, nothing else.
+
+    Of a union it becomes the first type that takes it. Raises UsageError that names the path.
+    """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
     if origin is Literal:
         if value in arguments:
             return value
         raise _unlike(path, " or ".join(repr(a) for a in arguments), value)
     if origin in (Union, types.UnionType):
-        inner = [a for a in arguments if a is not type(None)]
-        return None if value is None else convert(value, inner[0], path)
+        if value is None and type(None) in arguments:
+            return None
+        *others, last = (a for a in arguments if a is not type(None))
+        for kind in others:
+            with contextlib.suppress(UsageError):
+                return convert(value, kind, path)
+        return convert(value, last, path)
     if origin is tuple:
         if not isinstance(value, (list, tuple)) or (arguments[-1] is not Ellipsis and len(value) != len(arguments)):
             count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-            raise _unlike(path, f"a list of {count}numbers", value)
+            what = "numbers" if arguments[0] in (int, float) else "values"
+            raise _unlike(path, f"a list of {count}{what}", value)
         return tuple(convert(item, arguments[0], path) for item in value)
+    if origin is Mapping and isinstance(value, Mapping):
+        return {key: convert(item, arguments[1], f"{path}.{key}") for key, item in value.items()}
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
-            raise _unlike(path, "a finite number", value)
-        return float(value)
+        return _finite(value, path)
     if kind in (int, str, bool) and type(value) is kind:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
         return build(kind, value, path)
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
     raise _unlike(path, names.get(kind, "a table"), value)
+
+
+def _finite(value: float, path: str) -> float:
+    with contextlib.suppress(OverflowError):  # of an int that is too large
+        if math.isfinite(number := float(value)):
+            return number
+    raise _unlike(path, "a finite number", value)
 
 
 def _unlike(path: str, wanted: str, value: Any) -> UsageError:

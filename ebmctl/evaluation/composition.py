@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,8 @@ from ebmctl.data.base import DataRequest, ImageDataset
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.evaluation.intervals import wilson
+from ebmctl.evaluation.intervals import Interval, wilson
+from ebmctl.evaluation.results import Beside, CompositionResult, Histograms, Judge
 from ebmctl.models.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
 from ebmctl.models.model import Model
 
@@ -35,13 +35,18 @@ class Check:
     judge: Classifier
     dataset: ImageDataset
 
-    def __call__(self, samples: Tensor, seed: int = 0) -> dict[str, Any]:
-        """The figures of `compose --check` for samples (n, C, H, W) in [0, 1], as JSON holds them.
+    def __call__(
+        self,
+        samples: Tensor,
+        seed: int = 0,
+        output: str | None = None,
+        reported: Mapping[str, float] | None = None,
+        command: str | None = None,
+    ) -> CompositionResult:
+        """What there is in samples (n, C, H, W) in [0, 1], drawn with a seed by a command, whose picture is `output`.
 
-        `attributes` has for each term of the expression the share of samples in which the classifier finds it,
-        `joint` that of samples in which it finds all of them, each with its 95 % interval. `diversity` is the mean
-        distance of two samples over that of two held-out images for which the expression holds; None where there are
-        no two. `look` are figures of the pixels beside those held-out images' (all of them, where it holds for none).
+        The seed chooses the held-out images, too. The look of the samples stands beside that of the held-out images for
+        which the expression holds (all of them, where it holds for none). `reported` is what the sampler tells.
         """
         expression = self.composed.expression
         terms = expression.terms if isinstance(expression, And) else (expression,)
@@ -49,15 +54,22 @@ class Check:
         found = {_name(term): holds(term, decide) for term in terms}
         alike, all_of_them = self._held_out(seed)
         reference = alike if len(alike) > 1 else all_of_them
-        return {
-            "attributes": {name: {"accuracy": _share(values)} for name, values in found.items()},
-            "joint": _share(torch.stack(list(found.values())).all(0)),
-            "diversity": spread(samples) / spread(alike) if min(len(samples), len(alike)) > 1 else None,
-            "look": look(samples, reference),
-            "histogram": {"composed": histogram(samples).tolist(), "data": histogram(reference).tolist()},
-            "classifier": {"dataset": self.judge.config.dataset, "sha256": self.judge.sha256()},
-            "held_out": len(alike),
-        }
+        return CompositionResult(
+            expression=str(expression),
+            **self.composed.described(),
+            seed=seed,
+            n=len(samples),
+            output=output,
+            reported=reported or {},
+            attributes={name: _share(values) for name, values in found.items()},
+            joint=_share(torch.stack(list(found.values())).all(0)),
+            diversity=spread(samples) / spread(alike) if min(len(samples), len(alike)) > 1 else None,
+            look=look(samples, reference),
+            histogram=Histograms(tuple(histogram(samples).tolist()), tuple(histogram(reference).tolist())),
+            classifier=Judge(self.judge.config.dataset, self.judge.sha256()),
+            held_out=len(alike),
+            command=command,
+        )
 
     def _held_out(self, seed: int) -> tuple[Tensor, Tensor]:
         """Held-out images for which the expression holds, and all of them, in an order that the seed decides."""
@@ -109,19 +121,17 @@ def spread(images: Tensor) -> float:
     return float(distance / flat.shape[1] ** 0.5)
 
 
-def look(samples: Tensor, data: Tensor) -> dict[str, dict[str, float]]:
+def look(samples: Tensor, data: Tensor) -> dict[str, Beside]:
     """Figures of the pixels of samples (B, C, H, W) beside the data's.
 
     `histogram distance` is the share of pixel values that would have to move; the data's is that of its two halves.
     """
     middle = len(data) // 2
-    figures = {
-        name: {"composed": float(figure(samples)), "data": float(figure(data))} for name, figure in FIGURES.items()
-    }
+    figures = {name: Beside(float(figure(samples)), float(figure(data))) for name, figure in FIGURES.items()}
     if samples.shape[1] == 1:
         del figures["saturation"]
     own = _moved(data[:middle], data[middle:]) if middle else 0.0
-    return {**figures, "histogram distance": {"composed": _moved(samples, data), "data": own}}
+    return {**figures, "histogram distance": Beside(_moved(samples, data), own)}
 
 
 def histogram(images: Tensor) -> Tensor:
@@ -161,8 +171,8 @@ def _name(term: Expression) -> str:
     return str(term.term if isinstance(term, Weighted) else term)
 
 
-def _share(values: Tensor) -> dict[str, float]:
-    return wilson(int(values.sum()), len(values))._asdict()
+def _share(values: Tensor) -> Interval:
+    return wilson(int(values.sum()), len(values))
 
 
 def _decide(composed: Composition, heads: tuple[Head, ...], found: Mapping[str, Tensor]) -> Decide:

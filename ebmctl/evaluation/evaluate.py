@@ -21,6 +21,7 @@ from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
 from ebmctl.evaluation.panels import new_figure
 from ebmctl.evaluation.paper_figures import PaperFigures
+from ebmctl.evaluation.results import Metric
 from ebmctl.models.model import Model
 
 FIGURE_SAMPLES = 300
@@ -75,7 +76,7 @@ class Evaluation:
     reference: Reference
     progress: Progress
     say: Callable[[str], None]
-    found: dict[str, dict[str, Any]] = field(default_factory=dict)
+    found: dict[str, Metric] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
 
@@ -125,7 +126,7 @@ class Evaluation:
         real = quality.extract(extractor, (_after(pixels, counted) for pixels in images.pixels()))
         drawn = self._drawn(generation, keep)
         figures = quality.figures(quality.extract(extractor, drawn), real, metrics, extractor)
-        self.found.update({name: {**values, **_source(images)} for name, values in figures.items()})
+        self.found.update({name: _of(images, figure) for name, figure in figures.items()})
 
     def likelihood(self, settings: LikelihoodSettings, n: int) -> None:
         """log Z, and bits per dimension of n images of the test split at most."""
@@ -133,7 +134,7 @@ class Evaluation:
         images = self.reference.open(self.model, "test", n)
         bits = likelihood.bits(images.pixels())
         self.found["log_z"] = likelihood.described()
-        self.found["bits_per_dimension"] = {**bits, **_source(images)}
+        self.found["bits_per_dimension"] = _of(images, bits)
 
     def figures(self, figures: PaperFigures, extractor: Extractor | None, request: EvaluationRequest) -> None:
         """The paper's figures, of up to `FIGURE_SAMPLES` drawn images and as many of the test split."""
@@ -160,6 +161,6 @@ def _after(value: Any, counted: Callable[[int], None]) -> Any:
     return value
 
 
-def _source(images: EvaluationImages) -> dict[str, Any]:
-    print_ = images.fingerprint
-    return {"data": print_["dataset"], "split": print_["split"], "images_sha256": print_["sha256_all"]}
+def _of(images: EvaluationImages, figure: Metric) -> Metric:
+    """A figure with the images that it is of; they were read to their end."""
+    return replace(figure, data=images.name, split=images.split, images_sha256=images.fingerprint["sha256_all"])

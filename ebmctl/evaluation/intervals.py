@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 Z = 1.959964  # of a normal distribution, 95 % within
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """A figure and its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+    @property
+    def bounds(self) -> str:
+        """The interval as tables and cards have it."""
+        return f"{self.low:.3f} to {self.high:.3f}"
 
 
 def wilson(right: int, count: int) -> Interval:

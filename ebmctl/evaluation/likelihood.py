@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,8 @@ from ebmctl.core.energy import Energy
 from ebmctl.core.noise import seeded
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.evaluation.intervals import Interval
+from ebmctl.evaluation.results import Metric
 from ebmctl.models.model import Model
 
 LEVELS = 256  # of a pixel
@@ -46,27 +47,42 @@ class Likelihood:
         except ValueError as error:
             raise EbmctlError(f"log Z at the temperature {settings.temperature:g}: {error}") from error
 
-    def described(self) -> dict[str, Any]:
-        """log Z as JSON holds it, with all that it depends on."""
-        how = {"temperature": self.settings.temperature, **asdict(self.settings.ais), "seed": self.settings.seed}
-        return {**asdict(self.log_z), **how, "reverse_starts": "ends of the forward chains"}
+    def described(self) -> Metric:
+        """log Z, in nats, with all that it depends on."""
+        log_z = self.log_z
+        return Metric(
+            log_z.value,
+            low=log_z.low,
+            high=log_z.high,
+            forward=log_z.forward,
+            reverse=log_z.reverse,
+            effective=log_z.effective,
+            acceptance=log_z.acceptance,
+            temperature=self.settings.temperature,
+            more={
+                **asdict(self.settings.ais),
+                "seed": self.settings.seed,
+                "reverse_starts": "ends of the forward chains",
+            },
+        )
 
-    def bits(self, batches: Iterable[Tensor]) -> dict[str, Any]:
-        """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise, as JSON holds them."""
+    def bits(self, batches: Iterable[Tensor]) -> Metric:
+        """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise; one has no interval."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         dequantised = (to_float(pixels, generator) for pixels in batches)
         with torch.no_grad():
             parts = [self.energy(x.to(self.model.device)).double().cpu() for x in dequantised]
         energies = torch.cat(parts)
         found = bits_per_dimension(energies, self.log_z, math.prod(self.model.shape))
-        return {**found, "n": len(energies), "temperature": self.settings.temperature}
+        low, high = (found.low, found.high) if len(energies) > 1 else (None, None)
+        return Metric(found.value, low=low, high=high, n=len(energies), temperature=self.settings.temperature)
 
     def _energy(self) -> Energy:
         energy, temperature = self.model.fixed(self.settings.label), self.settings.temperature
         return lambda x: energy(x) / temperature
 
 
-def bits_per_dimension(energies: Tensor, log_z: LogZ, size: int) -> dict[str, float]:
+def bits_per_dimension(energies: Tensor, log_z: LogZ, size: int) -> Interval:
     """-log2 of the probability of 8-bit images of `size` values, each: their energies (N,) are in nats, on [0, 1].
 
     The interval is that of log Z, widened by the images' own: 1.96 standard errors of their mean energy. For images
@@ -78,8 +94,8 @@ def bits_per_dimension(energies: Tensor, log_z: LogZ, size: int) -> dict[str, fl
         return nats / (size * math.log(2)) + math.log2(LEVELS)
 
     mean = float(energies.mean())
-    return {
-        "value": bits(mean + log_z.value),
-        "low": bits(mean - 1.96 * error + log_z.low),
-        "high": bits(mean + 1.96 * error + log_z.high),
-    }
+    return Interval(
+        bits(mean + log_z.value),
+        low=bits(mean - 1.96 * error + log_z.low),
+        high=bits(mean + 1.96 * error + log_z.high),
+    )

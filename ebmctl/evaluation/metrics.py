@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import auc, average_precision_score, roc_curve
@@ -12,7 +9,6 @@ from sklearn.metrics import auc, average_precision_score, roc_curve
 from ebmctl.evaluation.intervals import Interval
 
 Array = NDArray[np.float64]
-NAMES = ("auroc", "aupr_in", "aupr_out", "fpr95")
 REPLICATES = 300
 
 
@@ -43,16 +39,6 @@ def intervals(inside: Array, outside: Array, seed: int, replicates: int | None =
     return {name: _interval(value, [f[name] for f in found]) for name, value in separation(inside, outside).items()}
 
 
-def average(results: list[Mapping[str, Interval]]) -> dict[str, float]:
-    """The mean of each figure over several outside sets, as the last row of the paper's Table 3."""
-    return {name: float(np.mean([result[name].value for result in results])) for name in NAMES}
-
-
 def _interval(value: float, replicates: list[float]) -> Interval:
     low, high = np.percentile(replicates, [2.5, 97.5])
     return Interval(value, float(low), float(high))
-
-
-def plain(result: Mapping[str, Interval]) -> dict[str, Any]:
-    """The figures as JSON holds them."""
-    return {name: interval._asdict() for name, interval in result.items()}

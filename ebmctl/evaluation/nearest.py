@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from ebmctl.evaluation.results import Metric
 
 
 class Neighbours:
@@ -42,13 +43,13 @@ def flat(batches: Iterable[Tensor]) -> Tensor:
     return torch.cat([pixels.flatten(1) for pixels in batches]).float() / 255
 
 
-def memorisation(samples: Tensor, held_out: Tensor, neighbours: Neighbours, distance: str) -> dict[str, Any]:
+def memorisation(samples: Tensor, held_out: Tensor, neighbours: Neighbours, distance: str) -> Metric:
     """The memorisation figure of samples, beside that of held-out images, which no model has memorised."""
-    return {
-        "value": neighbours.memorised(samples),
-        "held_out": neighbours.memorised(held_out),
-        "distance": distance,
-        "n": len(samples),
-        "n_held_out": len(held_out),
-        "n_real": len(neighbours.train),
-    }
+    return Metric(
+        neighbours.memorised(samples),
+        held_out=neighbours.memorised(held_out),
+        distance=distance,
+        n=len(samples),
+        n_held_out=len(held_out),
+        n_real=len(neighbours.train),
+    )

@@ -17,6 +17,7 @@ from ebmctl.evaluation import scores
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.metrics import intervals
+from ebmctl.evaluation.results import OutlierResult, OutlierRow
 from ebmctl.models.model import Model
 
 SCORES = ("energy", "typicality", "gradient")
@@ -80,6 +81,29 @@ class Detector:
             other = self.of_set(name)
             figures = intervals(inside.scores.numpy(), other.scores.numpy(), self.settings.seed)
             yield Comparison(other, figures)
+
+    def result(self, found: Sequence[Comparison], command: str | None = None) -> OutlierResult:
+        """The result of what `compare` gave."""
+        inside, *others = found
+        rows = tuple(
+            OutlierRow(
+                out=other.outside.name,
+                **other.figures,
+                n_in=len(inside.outside.scores),
+                n_out=len(other.outside.scores),
+                fingerprint=other.outside.fingerprint,
+            )
+            for other in others
+        )
+        return OutlierResult(
+            inside=str(self.inside),
+            score=self.score_name,
+            rows=rows,
+            fingerprint=inside.outside.fingerprint,
+            model=str(self.model.source),
+            model_sha256=self.model.sha256(),
+            command=command,
+        )
 
     def _open(self, name: DatasetName, split: Split) -> ImageDataset:
         channels, size, _ = self.model.shape

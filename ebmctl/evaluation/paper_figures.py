@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
+from ebmctl.evaluation.results import Metric
 from ebmctl.files import user_path
 from ebmctl.models.model import Model
 
@@ -31,7 +33,7 @@ class PaperFigures:
     def __init__(self, model: Model, folder: Path, say: Said, label: str | None = None, seed: int = 0) -> None:
         self.model, self.folder, self.say, self.label, self.seed = model, folder, say, label, seed
         self.written: list[str] = []
-        self.found: dict[str, dict[str, Any]] = {}
+        self.found: dict[str, Metric] = {}
 
     def chains(self, samples: Tensor) -> None:
         """Chains over time, from one start, and after a long descent from uint8 samples (Figures 5 to 7)."""
@@ -56,8 +58,8 @@ class PaperFigures:
             numbers = neighbours.of(rows[:ROWS], NEAREST)[1]
             columns += [(f"{name.split()[-1]} {k + 1}", images[numbers[:, k]].float() / 255) for k in range(NEAREST)]
             values = memorisation(rows, look(others), neighbours, name)
-            self.found[f"memorisation ({name} distance)"] = {**values, "data": train.name, "split": train.split}
-        shares = [f"{v['distance']} {v['value']:.0%} (held-out {v['held_out']:.0%})" for v in self.found.values()]
+            self.found[f"memorisation ({name} distance)"] = replace(values, data=train.name, split=train.split)
+        shares = [f"{v.distance} {v.value:.0%} (held-out {v.held_out:.0%})" for v in self.found.values()]
         title = "\n".join(["Nearest training images", "Memorised, by distance of:", *shares])
         self._draw("nearest.png", lambda path: save_columns(path, columns, title))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ebmctl.errors import UsageError
 from ebmctl.evaluation.extractors import Extractor, Features, need_fidelity
+from ebmctl.evaluation.results import Metric
 
 METRICS = ("fid", "is", "kid", "prc")
 FEWEST = 10  # images that the Inception score's ten splits need
@@ -23,9 +24,7 @@ def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:
     return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
 
 
-def figures(
-    generated: Features, real: Features, metrics: Iterable[str], extractor: Extractor
-) -> dict[str, dict[str, Any]]:
+def figures(generated: Features, real: Features, metrics: Iterable[str], extractor: Extractor) -> dict[str, Metric]:
     """The figures by name, each with its extractor, its weights' checksum and how images were resized.
 
     By Inception these are `fid`, `is`, `kid`, `precision` and `recall`; by another extractor they begin with its
@@ -33,30 +32,36 @@ def figures(
     """
     if min(len(generated.features), len(real.features)) < FEWEST:
         raise UsageError(f"figures of quality take at least {FEWEST} generated and {FEWEST} real images")
-    how = {"extractor": extractor.name, "weights_sha256": extractor.weights_sha256, "resize": extractor.resize}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Metric] = {}
     for metric in metrics:
-        for name, values in _one(metric, generated, real).items():
+        for name, figure in _one(metric, generated, real).items():
             known = name if extractor.published else f"{extractor.name} {NAMES.get(name, name)}"
-            found[known] = {**values, **how, "n": len(generated.features), "n_real": len(real.features)}
+            found[known] = replace(
+                figure,
+                extractor=extractor.name,
+                weights_sha256=extractor.weights_sha256,
+                resize=extractor.resize,
+                n=len(generated.features),
+                n_real=len(real.features),
+            )
     return found
 
 
-def _one(metric: str, generated: Features, real: Features) -> dict[str, dict[str, Any]]:
+def _one(metric: str, generated: Features, real: Features) -> dict[str, Metric]:
     a, b = generated.features, real.features
     if metric == "fid":
         fidelity = need_fidelity("metric_fid")
         first, second = (fidelity.fid_features_to_statistics(features) for features in (a, b))
-        return {"fid": {"value": next(iter(fidelity.fid_statistics_to_metric(first, second, False).values()))}}
+        return {"fid": Metric(next(iter(fidelity.fid_statistics_to_metric(first, second, False).values())))}
     if metric == "is":
         result = need_fidelity("metric_isc").isc_features_to_metric(generated.logits, SPLITS)
-        return {"is": {"value": result["inception_score_mean"], "std": result["inception_score_std"], "splits": SPLITS}}
+        return {"is": Metric(result["inception_score_mean"], std=result["inception_score_std"], splits=SPLITS)}
     if metric == "kid":
         size = min(SUBSET_SIZE, len(a), len(b))
         how = {"kid_subsets": SUBSETS, "kid_subset_size": size, "verbose": False}
         result = need_fidelity("metric_kid").kid_features_to_metric(a, b, **how)
         value, spread = result["kernel_inception_distance_mean"], result["kernel_inception_distance_std"]
-        return {"kid": {"value": value, "std": spread, "subsets": SUBSETS, "subset_size": size}}
+        return {"kid": Metric(value, std=spread, subsets=SUBSETS, subset_size=size)}
     how = {"prc_neighborhood": NEIGHBOURS, "save_cpu_ram": True, "verbose": False}
     result = need_fidelity("metric_prc").prc_features_to_metric(a, b, **how)
-    return {name: {"value": result[name], "neighbours": NEIGHBOURS} for name in ("precision", "recall")}
+    return {name: Metric(result[name], neighbours=NEIGHBOURS) for name in ("precision", "recall")}

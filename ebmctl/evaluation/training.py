@@ -47,7 +47,7 @@ class TrainingScore:
             return {}
         generated = quality.extract(self.extractor, torch.split(quantize(drawn).cpu(), BATCH))
         distance, score = quality.figures(generated, self.real, ["fid", "is"], self.extractor).values()
-        return {EVAL_DISTANCE: float(distance["value"]), EVAL_SCORE: float(score["value"])}
+        return {EVAL_DISTANCE: float(distance.value), EVAL_SCORE: float(score.value)}
 
     def _drawn(self, model: Model) -> Tensor:
         batches: list[Tensor] = []

@@ -56,9 +56,12 @@ def public_reference(reference: str) -> str:
     if (dataset := DatasetName.parse(reference)).kind != "registered":
         return f"{dataset.public}:DIR"
     path = user_path(reference)
-    if reference == Path(reference).name or not (path.exists() or path.is_absolute()):
-        return reference
-    path = path.resolve()
+    try:
+        if reference == Path(reference).name or not (path.exists() or path.is_absolute()):
+            return reference
+        path = path.resolve()
+    except (OSError, ValueError):  # of a name that no file can have
+        return path.name
     return path.parent.name if path.name == "model" else path.name
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ebmctl.evaluation.card_rows import Result, model_index
+from ebmctl.evaluation.results import CardRow
 from ebmctl.models.card import how_made, licence_of, public_recipe
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model, sample
@@ -90,7 +90,7 @@ def model_card(
     checksum: str,
     samples: int,
     licence: str | None,
-    results: Sequence[Result],
+    rows: Sequence[CardRow],
     metrics: Sequence[Mapping[str, Any]],
 ) -> str:
     """The README.md of a repository."""
@@ -102,7 +102,7 @@ def model_card(
     objectives = {phase.objective.name for phase in model.recipe.schedule}
     return CARD.format(
         licence=json.dumps(licence),
-        index=f"model-index: {model_index(name, results, dataset)}\n" if results else "",
+        index=f"model-index: {model_index(name, rows)}\n" if rows else "",
         name=name,
         dataset=dataset + (f" ({data.label})" if data.label else ""),
         picture=_picture(model, samples, label, repo),
@@ -116,7 +116,7 @@ def model_card(
         labels=", ".join(config.labels) or "none (unconditional)",
         sha256=checksum,
         training=_training(config, metrics),
-        evaluation=_evaluation(results),
+        evaluation=_evaluation(rows),
         recipe=public_recipe(model.recipe),
         licence_text=_licence_text(licence),
         also=ENERGY_MATCHING if "energy-matching" in objectives else "",
@@ -162,11 +162,32 @@ def _training(config: ModelConfig, metrics: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([how_made(config), "", *rows, *(["", "```text", shown, "```"] if shown else [])])
 
 
-def _evaluation(results: Sequence[Result]) -> str:
-    if not results:
+def model_index(name: str, rows: Iterable[CardRow]) -> str:
+    """The `model-index` of a model card: JSON, which is YAML too."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        metric = {"type": row.metric.lower(), "name": f"{row.metric} ({row.note})", "value": row.value}
+        groups.setdefault((row.task, row.dataset, row.split), []).append(metric)
+    entries = [
+        {"task": {"type": task}, "dataset": {"name": data, "type": data, "split": split}, "metrics": metrics}
+        for (task, data, split), metrics in groups.items()
+    ]
+    return json.dumps([{"name": name, "results": entries}], ensure_ascii=False)
+
+
+def _evaluation(rows: Sequence[CardRow]) -> str:
+    if not rows:
         return "None was published with these weights."
-    rows = [f"| {r.dataset} ({r.split}) | {r.metric} | {r.value:.6g} | {r.note} |" for r in results]
-    return "\n".join(["| data | figure | value | how |", "|---|---|---|---|", *rows])
+    lines = [
+        f"| {_cell(f'{row.dataset} ({row.split})')} | {_cell(row.metric)} | {row.value:.6g} | {_cell(row.note)} |"
+        for row in rows
+    ]
+    return "\n".join(["| data | figure | value | how |", "|---|---|---|---|", *lines])
+
+
+def _cell(text: str) -> str:
+    """A text in a Markdown table: whatever it holds, it stays in its cell."""
+    return " ".join(text.split()).replace("|", r"\|")
 
 
 def _licence_text(licence: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ebmctl.config import conversion
 from ebmctl.errors import EbmctlError, UsageError
-from ebmctl.evaluation.card_rows import Result, read_results
+from ebmctl.evaluation.results import CardRow, read_result
 from ebmctl.files import read_json, sha256
 from ebmctl.models import hub, zoo
 from ebmctl.models.card import without_paths
@@ -51,22 +51,23 @@ def package(
     checksum = sha256(source / hub.WEIGHTS)
     run = RunFolder(source.parent)
     found = [*sorted((run.path / "evaluation").glob("*.json")), *result_files]
-    results = [result for path in found for result in read_results(path, checksum)]
+    dataset = model.recipe.data.dataset.public
+    rows = [row for path in found for row in read_result(path, checksum).card_rows(dataset)]
     entry = zoo.find_entry(reference)
     if entry:
-        results += [
-            Result("unconditional-image-generation", entry.dataset, f.name, f.value, f"`{f.command}`")
+        rows += [
+            CardRow("unconditional-image-generation", entry.dataset, f.name, f.value, f"`{f.command}`")
             for f in entry.figures
         ]
     metrics = run.read_metrics() if run.metrics.is_file() else []
-    card = model_card(model, repo, checksum, samples, licence, results, metrics)
+    card = model_card(model, repo, checksum, samples, licence, rows, metrics)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
             shutil.copyfile(source / hub.WEIGHTS, folder / hub.WEIGHTS)
             document = without_paths(read_json(source / hub.CONFIG))
             (folder / hub.CONFIG).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-            (folder / hub.CARD).write_text(card, encoding="utf-8")
+            (folder / hub.CARD).write_text(card, encoding="utf-8", errors="replace")
         except OSError as error:
             raise EbmctlError(f"can't write to {folder}: {error.strerror}") from error
         yield Package({file: folder / file for file in hub.FILES}, model.config, checksum)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ebmctl.evaluation.report.pictures import (
     picture_of,
     still_of,
 )
-from ebmctl.evaluation.report.results import Result, quality, read_results
+from ebmctl.evaluation.results import QualityResult, Result, read_result
 from ebmctl.files import atomic_file
 from ebmctl.models.card import how_made, public_recipe
 from ebmctl.models.model import Model
@@ -62,7 +62,7 @@ class Page:
     commands: Sequence[str] = field(default_factory=list)
 
     def of(self, kind: str) -> list[Result]:
-        """The results of a kind."""
+        """The results of a kind: quality, outliers or composition."""
         return [result for result in self.results if result.kind == kind]
 
     @property
@@ -113,12 +113,12 @@ class Report:
         """
         self.model, self.name, self.generation = model, name, generation
         kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
-        self.results = read_results([*kept, *results], model.sha256())
+        self.results = [_read(path, model.sha256()) for path in (*kept, *results)]
         model.one_hot(generation.label)  # says what is wrong with a label
         self.curves = curves.charts(RunFolder(run_metrics.parent).read_metrics()) if run_metrics else []
 
-    def page(self, metrics: Mapping[str, Mapping[str, Any]], figures: Sequence[str], command: str) -> Page:
-        """The page with the figures that `command` computed and drew."""
+    def page(self, result: QualityResult) -> Page:
+        """The page with what a command computed and drew, and with all that there was before."""
         _, height, width = self.model.shape
         count = min(self.generation.n, SAMPLES if width <= LARGE else LARGE_SAMPLES)
         moving = min(count, chains_shown(height, width))
@@ -129,8 +129,8 @@ class Report:
             last = frame.cpu()
         data = self.model.recipe.data.dataset.public
         moments = f"{moving} chain{'s' * (moving > 1)} from noise to images"
-        computed = [quality(metrics, f"{self.generation.n:,} images, seed {self.generation.seed}")] if metrics else []
-        results = [*computed, *self.results]
+        own = [replace(result.public(), command=None)] if result.metrics else []
+        commands = [self._sample_command(count), *(found.command for found in self.results), result.command]
         return Page(
             name=self.name,
             model=self.model,
@@ -138,9 +138,9 @@ class Report:
             chain=animation_of(frames, moments),
             chain_at_rest=still_of(frames, moments),
             curves=self.curves,
-            results=results,
-            figures=[picture_in(Path(path), FIGURES.get(Path(path).stem, Path(path).stem)) for path in figures],
-            commands=[self._sample_command(count), *(result.command for result in results if result.command), command],
+            results=[*own, *self.results],
+            figures=[picture_in(path, FIGURES.get(path.stem, path.stem)) for path in map(Path, result.figures or ())],
+            commands=[command for command in commands if command],
         )
 
     def write(self, path: Path, page: Page) -> None:
@@ -156,6 +156,13 @@ class Report:
         for key, value in self.generation.plan.lengths.items():
             words += [f"--{key.replace('_', '-')}", str(value)] if value != usual[key] else []
         return shlex.join([*words, "-o", "samples.png", "--chain", "chain.gif"])
+
+
+def _read(path: Path, checksum: str | None) -> Result:
+    """A result in a file as others may see it, with the command that writes the file, where that is known."""
+    result = read_result(path, checksum).public()
+    command = result.command if result.command and "--json" in result.command else None
+    return replace(result, command=f"{command} > {path.name}" if command else None)
 
 
 def _short(value: Any) -> str:

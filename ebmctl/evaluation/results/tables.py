@@ -1,0 +1,27 @@
+"""Results for people: the rows of a table, and the lines of a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: the first column names the rows; the last one is text where `text_last` says so, the others figures."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_last: bool = False
+
+
+@dataclass(frozen=True)
+class CardRow:
+    """One figure in a model card: of which task as the Hub names it, on which data, what, how much, and how found."""
+
+    task: str
+    dataset: str
+    metric: str
+    value: float
+    note: str
+    split: str = "test"
