@@ -69,12 +69,13 @@ def test_images_are_dequantised_by_noise_of_one_grey_level():
     found = Likelihood(model(Linear(256.0 * 3)), LikelihoodSettings(ais=AisConfig(4, 5)))
     black = torch.zeros(300, 1, 4, 4, dtype=torch.uint8)
     bits = found.bits([black[:100], black[100:]])
-    nats = (bits["value"] - 8) * SIZE * math.log(2) - found.log_z.value
+    nats = (bits.value - 8) * SIZE * math.log(2) - found.log_z.value
     error = 3 * (SIZE / 12) ** 0.5 / 300**0.5  # of the mean of that much uniform noise
     assert nats == pytest.approx(3 * SIZE / 2, abs=3 * error)
     # the interval has the images' own error besides that of log Z
-    for side, limit, sign in (("low", found.log_z.low, -1), ("high", found.log_z.high, 1)):
-        off = (bits[side] - 8) * SIZE * math.log(2) - limit - nats
+    for end, limit, sign in ((bits.low, found.log_z.low, -1), (bits.high, found.log_z.high, 1)):
+        assert end is not None
+        off = (end - 8) * SIZE * math.log(2) - limit - nats
         assert off == pytest.approx(sign * 1.96 * error, rel=0.15)
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from ebmctl.compose.composition import Algebra, Composition, vocabulary
 from ebmctl.compose.expression import concepts, parse
+from ebmctl.core.noise import seeded
 from ebmctl.evaluation.composition import prepare
+from ebmctl.models.sampling import draw
 from ebmctl.models.zoo import entry_folder, zoo
 
 LARGEST = 1_500_000  # bytes
@@ -38,7 +40,7 @@ def test_what_they_compose_is_found_again(family: str, text: str, least: float) 
     names = [concept.name for concept in concepts(expression)]
     composed = Composition(expression, vocabulary(family, {}, names), Algebra())
     check = prepare(composed)
-    *_, samples = composed.chains(16, 1)
+    *_, samples = draw(composed, composed.first.recipe.sampling_plan(), 16, seeded(1))
     found = check(samples)
     assert found.joint.value >= least
     assert found.diversity > 0.8
