@@ -7,7 +7,6 @@ HF_HUB_CACHE each time (it reads them itself only once, when it is imported).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -61,19 +60,12 @@ def fetch(repo: str, revision: str | None = None, checksum: str | None = None) -
     name = f"{repo}@{revision}" if revision else repo
     with explained(name):
         folder = _download(repo, CONFIG, revision or "main").parent
-        _check_blob(folder / CONFIG, name)
         if not is_ours(folder / CONFIG):
             raise EbmctlError(f"{name} is not a model of ebmctl: its {CONFIG} is another kind's")
         _download(repo, WEIGHTS, folder.name)
         with contextlib.suppress(EntryNotFoundError, LocalEntryNotFoundError):
             _download(repo, CARD, folder.name)  # not needed to use it
-    for file in FILES:
-        if (folder / file).exists():
-            _check_blob(folder / file, name)
-    if checksum and sha256(folder / WEIGHTS) != checksum:
-        raise EbmctlError(
-            f"the weights of {name} have another checksum than the one that was given for them; they are not used"
-        )
+    check_cached(folder, name, checksum)
     return folder
 
 
@@ -86,12 +78,20 @@ def cached(repo: str, revision: str) -> Path | None:
 
 
 def check_cached(folder: Path, name: str, checksum: str | None) -> None:
-    """Raise EbmctlError where a cached model is not what was downloaded."""
-    for file in FILES:
-        if (folder / file).exists():
-            _check_blob(folder / file, name)
-    if checksum and sha256(folder / WEIGHTS) != checksum:
-        raise EbmctlError(f"the weights of {name} have another checksum than the one that was given for them")
+    """Raise EbmctlError where cached weights are not what was downloaded, and drop them, or not what was asked for.
+
+    The cache links them to a file named by the SHA-256 that the Hub gave, except on a file system without links.
+    """
+    path = folder / WEIGHTS
+    blob, found = path.resolve(), sha256(path)
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name) and found != blob.name:
+        blob.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise EbmctlError(f"{path.name} of {name} was altered on its way, or in the cache: it is removed; try again")
+    if checksum and found != checksum:
+        raise EbmctlError(
+            f"the weights of {name} have another checksum than the one that was given for them; they are not used"
+        )
 
 
 def push(files: Mapping[str, Path], repo: str, private: bool) -> Pushed:
@@ -161,25 +161,6 @@ def _download(repo: str, name: str, revision: str) -> Path:
         library_name="ebmctl",
     )
     return Path(path)
-
-
-def _check_blob(path: Path, name: str) -> None:
-    """Raise EbmctlError, and drop the file, where a cached file is not what the Hub's checksum says.
-
-    The cache's files are links to blobs named by their checksum: SHA-256 for large files, Git's SHA-1 for others.
-    """
-    blob = path.resolve()
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        found = sha256(blob)
-    elif COMMIT.fullmatch(blob.name):
-        data = blob.read_bytes()
-        found = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    else:
-        return  # a file system without links
-    if found != blob.name:
-        blob.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
-        raise EbmctlError(f"{path.name} of {name} was altered on its way, or in the cache: it is removed; try again")
 
 
 def _quiet() -> None:
