@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from ebmctl.config.dataset import DatasetName
 from ebmctl.data.base import DataRequest, Split
@@ -57,10 +57,9 @@ class Judge:
 
 
 def frechet(a: Array, b: Array) -> float:
-    """The Fréchet distance between Gaussians fitted to features (N, D) and (M, D)."""
-    mean = np.square(a.mean(0) - b.mean(0)).sum()
-    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    return float(mean + np.trace(first + second - 2 * np.real(sqrtm(first @ second))))
+    """The Fréchet distance between Gaussians fitted to features (N, D) and (M, D), by torch-fidelity."""
+    first, second = (fid_features_to_statistics(torch.from_numpy(features)) for features in (a, b))
+    return float(fid_statistics_to_metric(first, second, False)["frechet_inception_distance"])
 
 
 def auroc(model: Model, inside: Tensor, outside: Tensor) -> float:
