@@ -12,6 +12,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import tomli_w
+
 from ebmctl.config import conversion
 from ebmctl.config import recipe as recipes
 from ebmctl.files import atomic_folder, read_json, sha256
@@ -57,7 +59,7 @@ def main() -> None:
         **({"aliases": options.alias} if options.alias else {}),
         **({"family": options.family, "concept": options.concept} if options.concept else {}),
     }
-    print(f'[models."{options.name}"]\n{conversion.dump_toml(entry)}')
+    print(tomli_w.dumps({"models": {options.name: entry}}))
 
 
 def change(folder: Path, assignments: list[str], base: str | None) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import tomli_w
 import torch
 
 from tests.hub_server import WRITER, Hub, running_hub
@@ -42,12 +43,11 @@ def generator() -> torch.Generator:
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     """A working folder with a tiny recipe."""
-    from ebmctl.config import conversion
     from ebmctl.config.recipe import resolve
     from tests.test_run import TINY
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.toml").write_text(conversion.dump_toml(resolve("noise", None, TINY, {}).to_mapping()))
+    (tmp_path / "tiny.toml").write_text(tomli_w.dumps(resolve("noise", None, TINY, {}).to_mapping()))
     return tmp_path
 
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+import tomli_w
 import torch
 
-from ebmctl.config import conversion
 from ebmctl.config.recipe import resolve
 from ebmctl.errors import EbmctlError
 from ebmctl.training.checkpoint import load_checkpoint
@@ -41,7 +41,7 @@ def steps(metrics: Path) -> list[dict]:
 def test_killed_at_ten_random_moments(here):
     """A checkpoint a step, with a large buffer: some of the kills come while one is being written."""
     changes = ["run.checkpoint_every=1", "run.steps=400", "objective.buffer_size=20000", "data.size=16"]
-    (here / "kill.toml").write_text(conversion.dump_toml(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))
+    (here / "kill.toml").write_text(tomli_w.dumps(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))
     straight = process("train", "noise", "--recipe", "kill.toml", "--out", "straight", cwd=here)
     draw = random.Random(0)
     for kill in range(10):
@@ -80,7 +80,7 @@ def test_sigterm_saves_and_ends(here):
 def test_full_disk_keeps_the_checkpoint_before(here):
     """A limit on the size of a file stands in for a full disk: the growing buffer runs into it."""
     changes = ["run.checkpoint_every=5", "run.steps=1000", "objective.buffer_size=20000", "data.size=16"]
-    (here / "full.toml").write_text(conversion.dump_toml(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))
+    (here / "full.toml").write_text(tomli_w.dumps(resolve("noise", None, [*TINY, *changes], {}).to_mapping()))
     limit = 60_000
 
     def small() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tomli_w
+
 from ebmctl.cli import console
-from ebmctl.config import conversion
 from ebmctl.config.schema import Recipe
 
 
@@ -13,7 +14,7 @@ def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
     from ebmctl.training.parallel import make_accelerator
 
     if not as_json:
-        print(conversion.dump_toml(recipe.to_mapping()))
+        print(tomli_w.dumps(recipe.to_mapping()))
     console.say("measuring a few steps on random images ...")
     found = estimate(recipe, make_accelerator(device), precision)
     if as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import sys
 import types
@@ -124,25 +123,3 @@ def parse_assignment(text: str) -> tuple[list[str], Any]:
         return path, tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         return path, value.strip()
-
-
-def dump_toml(values: Mapping[str, Any], section: str = "") -> str:
-    """Write plain values as TOML: first the keys of this level, then a section for each mapping or list of them."""
-    lines = [f"{key} = {_toml_value(value)}" for key, value in values.items() if not _is_section(value)]
-    for key, value in values.items():
-        name = f"{section}.{key}" if section else key
-        if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", dump_toml(value, name).rstrip("\n")]
-        elif _is_section(value):
-            for item in value:
-                lines += ["", f"[[{name}]]", dump_toml(item, name).rstrip("\n")]
-    return "\n".join(lines).lstrip("\n") + "\n"
-
-
-def _is_section(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and bool(value) and isinstance(value[0], Mapping))
-
-
-def _toml_value(value: Any) -> str:
-    # JSON's numbers, booleans, lists and strings are TOML's too, but for surrogate pairs and an unescaped DEL.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

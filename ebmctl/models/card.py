@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ebmctl.config import conversion
+import tomli_w
+
 from ebmctl.config.dataset import DatasetName
 from ebmctl.config.schema import Recipe
 from ebmctl.files import user_path
@@ -44,7 +45,7 @@ def model_card(config: ModelConfig) -> str:
         licence=licence_of(config),
         made=how_made(config),
         folder="PATH-OF-THIS-FOLDER",
-        recipe=conversion.dump_toml(config.recipe.to_mapping()),
+        recipe=tomli_w.dumps(config.recipe.to_mapping()),
     )
 
 
@@ -93,4 +94,4 @@ def without_paths(document: dict[str, Any]) -> dict[str, Any]:
 
 def public_recipe(recipe: Recipe) -> str:
     """A recipe as TOML, without this machine's paths."""
-    return conversion.dump_toml(without_paths({"recipe": recipe.to_mapping()})["recipe"])
+    return tomli_w.dumps(without_paths({"recipe": recipe.to_mapping()})["recipe"])

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebmctl.config import conversion
+import tomli_w
+
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.results import CardRow, read_result
 from ebmctl.files import read_json, sha256
@@ -91,4 +92,4 @@ def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> s
         "recipe": data.dataset.recipe,
         **({"family": dataset, "concept": concept, **meant} if concept else {}),
     }
-    return conversion.dump_toml({"models": {f'"{name}"': entry}}).removeprefix("[models]").lstrip("\n")
+    return tomli_w.dumps({"models": {name: entry}})

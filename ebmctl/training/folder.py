@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import torch
 from torch import Tensor
 
@@ -90,7 +91,7 @@ class RunFolder:
         except OSError as error:
             raise EbmctlError(f"can't make the run folder {path}: {error.strerror}") from error
         with atomic_file(path / "config.toml") as temporary:
-            temporary.write_text(conversion.dump_toml(recipe.to_mapping()), encoding="utf-8")
+            temporary.write_text(tomli_w.dumps(recipe.to_mapping()), encoding="utf-8")
         folder.metrics.touch()
         folder.log("created")
         return folder
