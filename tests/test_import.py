@@ -10,14 +10,18 @@ import types
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor
 
 import ebmctl
 from ebmctl.authors.networks import recognise
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.torch_file import read_checkpoint
 from tests import authors_program as theirs
 from tests.test_authors import with_pickle
 from tests.test_cli import call
@@ -34,7 +38,7 @@ class EasyDict(dict):
 
 def written(path: Path, state: dict[str, Tensor], legacy: bool = False, **flags: object) -> Path:
     """A checkpoint as their program writes it."""
-    settings = EasyDict({"dataset": "celeba", "step_lr": 100.0, **flags})
+    given_flags = EasyDict({"dataset": "celeba", "step_lr": 100.0, **flags})
     EasyDict.__qualname__ = "EasyDict"
     sys.modules["easydict"] = module = types.ModuleType("easydict")
     module.EasyDict = EasyDict
@@ -42,7 +46,7 @@ def written(path: Path, state: dict[str, Tensor], legacy: bool = False, **flags:
         other = {name: tensor + 1 for name, tensor in state.items()}
         content = {
             "optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(3)}}},
-            "FLAGS": settings,
+            "FLAGS": given_flags,
             "best_inception": 2.5,
             "model_state_dict_0": OrderedDict(other),
             "ema_model_state_dict_0": OrderedDict(state),
@@ -199,6 +203,35 @@ def test_gaps_and_leftovers_are_named_and_refused(tmp_path, monkeypatch):
     first = (tmp_path / "made" / "model.safetensors").read_bytes()
     assert call(*command[:-1], "again", "--allow-partial")[0] == 0
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == first
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["zip", "legacy"])
+def whole(request, tmp_path_factory) -> bytes:
+    """A small checkpoint of the authors' kind, scores of NumPy's included."""
+    state = theirs.tensors("cifar", 1, classes=10, multiscale=False)
+    path = tmp_path_factory.mktemp("whole") / "x.pth"
+    return written(path, state, request.param, best=np.float64(2.5)).read_bytes()
+
+
+@given(st.data())
+@settings(deadline=10_000, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_checkpoint_is_read_or_refused(tmp_path, whole, data):
+    """Some bytes are others, half of them in the pickle; or the end is missing. Each in bounded time."""
+    damaged, start = bytearray(whole), whole.index(b"optimizer_state_dict")
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.one_of(st.integers(0, len(whole) - 1), st.integers(start, start + 4000)))
+        damaged[at] = data.draw(st.integers(0, 255))
+    del damaged[data.draw(st.one_of(st.just(len(whole)), st.integers(0, len(whole)))) :]
+    path = tmp_path / "x.pth"
+    path.write_bytes(damaged)
+    try:
+        content = read_checkpoint(path, skip=("optimizer_state_dict",))
+    except ValueError as error:
+        assert "x.pth" in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(content, dict)
+        assert damaged != whole or content["FLAGS"]["step_lr"] == 100.0
 
 
 class Hostile:

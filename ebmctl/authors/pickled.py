@@ -2,6 +2,11 @@
 
 Names stay strings, calls stay `Call` records. Only calls that checkpoints need are let pass; any other is refused by
 its name.
+
+`torch.load(weights_only=True)` is no substitute, since it makes the calls of its own long list as soon as a file asks
+for them. Up to version 2.9 a crafted file corrupts the memory of the process (CVE-2026-24747); in 2.14 files of 700
+bytes still take all memory or never end: tensors of 1e12 elements that are given to OrderedDict or set, bytes that are
+encoded over and over, references to references as a key. tests/test_bombs.py has them.
 """
 
 from __future__ import annotations
@@ -10,7 +15,6 @@ import pickletools
 from dataclasses import dataclass
 from typing import IO, Any
 
-_MARK = object()
 TENSOR, PARAMETER, STORAGE = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "storage"
 _MAPPING = "collections.OrderedDict"
 _INERT = {
@@ -38,10 +42,11 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
     """
     stack: list[Any] = []
     memo: dict[Any, Any] = {}
+    marks: list[int] = []
 
     def to_mark() -> list[Any]:
-        at = max(i for i, item in enumerate(stack) if item is _MARK)
-        items = stack[at + 1 :]
+        at = marks.pop()
+        items = stack[at:]
         del stack[at:]
         return items
 
@@ -52,7 +57,7 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
         if name == "STOP":
             return stack.pop()
         if name == "MARK":
-            stack.append(_MARK)
+            marks.append(len(stack))
         elif name in ("BINPUT", "LONG_BINPUT"):
             memo[argument] = stack[-1]
         elif name == "MEMOIZE":
@@ -74,6 +79,8 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
             stack[-count:] = [tuple(stack[-count:])]
         elif name in ("SETITEM", "SETITEMS"):
             pairs = to_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
+            if not all(isinstance(key, (str, int)) for key in pairs[::2]):  # a tuple of references may never be hashed
+                raise ValueError("a key is neither a text nor a whole number")
             _items(stack[-1]).update(zip(pairs[::2], pairs[1::2], strict=True))
         elif name in ("APPEND", "APPENDS"):
             items = to_mark() if name == "APPENDS" else [stack.pop()]
@@ -102,8 +109,8 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
 
 def _call(function: Any, arguments: Any) -> Any:
     """The record of a call, refused where checkpoints have no need of it."""
-    if function == _MAPPING:
-        return dict(*arguments)
+    if function == _MAPPING and not arguments:  # filled by SETITEMS; as an argument a long list would be copied often
+        return {}
     if function not in {TENSOR, PARAMETER, *_INERT}:
         raise _refused(function)
     return Call(function, arguments)

@@ -42,6 +42,7 @@ _UNREADABLE = (
     ValueError,
     AttributeError,
     NotImplementedError,
+    MemoryError,  # a text as long as no file is
     RuntimeError,  # of torch for impossible shapes, of Python for nesting without end
 )
 """What damaged checkpoints end in."""
@@ -65,7 +66,8 @@ def read_checkpoint(path: Path, skip: Collection[str] = ()) -> dict[str, Any]:
             wanted = {key: value for key, value in tree.items() if key not in skip}
             content: dict[str, Any] = _Resolver(storage, path.stat().st_size).resolve(wanted)
     except _UNREADABLE as error:
-        raise ValueError(f"{path} is not a PyTorch checkpoint that can be read ({error})") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} is not a PyTorch checkpoint that can be read ({reason})") from error
     return content
 
 
