@@ -43,7 +43,7 @@ def main() -> None:
         raise SystemExit(f"{source} has {size / 1e6:.2f} MB, more than {LIMIT / 1e6} MB")
     kind, dataset, shape = describe(source, "concept" if options.concept else "generator")
     folder = options.name.replace(".", "-") if kind == "classifier" else options.name.partition(".")[2]
-    with atomic_folder(zoo.PACKAGE / "models" / folder) as temporary:
+    with atomic_folder(zoo.PACKAGE / "weights" / folder) as temporary:
         for name in FILES:
             shutil.copyfile(source / name, temporary / name)
         if options.set or options.base:
