@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ebmctl.torch_file import read_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -21,7 +22,6 @@ from torch import Tensor
 import ebmctl
 from ebmctl.authors.networks import recognise
 from ebmctl.core.nets.residual import ResidualEnergy
-from ebmctl.torch_file import read_checkpoint
 from tests import authors_program as theirs
 from tests.test_authors import with_pickle
 from tests.test_cli import call

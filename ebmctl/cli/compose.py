@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.cli.sample import check_pictures, run_chains, sampler_options
 from ebmctl.compose import expression as expressions
 from ebmctl.errors import UsageError
@@ -31,16 +31,16 @@ def compose(
     strength: float | None = typer.Option(None, help="Weight of all that concepts say.", metavar="W"),
     or_temperature: float | None = typer.Option(None, help="Temperature of OR.", metavar="T"),
     not_weight: float | None = typer.Option(None, help="Weight of NOT.", metavar="W"),
-    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
-    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
-    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
-    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
-    sampler: str | None = typer.Option(None, help="Another sampler.", metavar="NAME"),
-    assignments: list[str] = typer.Option([], "--set", help="Change a key of the sampler.", metavar="KEY=VALUE"),
-    chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
+    flow_steps: int | None = options.FLOW_STEPS,
+    rounds: int | None = options.ROUNDS,
+    steps: int | None = options.STEPS,
+    final_steps: int | None = options.FINAL_STEPS,
+    sampler: str | None = options.SAMPLER,
+    assignments: list[str] = options.SAMPLER_KEYS,
+    chain: Path | None = options.CHAIN,
     check: bool = typer.Option(False, "--check", help="Let an independent classifier find the concepts again."),
     classifier: str | None = typer.Option(None, help="Another one than the zoo's.", metavar="FOLDER"),
-    seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
+    seed: int = options.SEED,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
@@ -52,7 +52,7 @@ def compose(
             raise UsageError("--classifier goes with --check")
         if n < 1:
             raise UsageError(f"the number of images is at least 1, not {n}")
-        options = sampler_options(assignments)
+        sampler_keys = sampler_options(assignments)
         check_pictures(out, chain)
         from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 
@@ -68,7 +68,7 @@ def compose(
             steps=steps,
             final_steps=final_steps,
             sampler=sampler,
-            sampler_options=options,
+            sampler_options=sampler_keys,
         )
         judge = None
         if check:

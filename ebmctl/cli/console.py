@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -135,21 +135,15 @@ def _escape(text: str) -> str:
     return printable.replace("[", r"\[")
 
 
-class TrainingProgress:
-    """A progress bar on a terminal, elsewhere a line every few seconds."""
+Shown = TypeVar("Shown", bound="_WithBar")
 
-    def __init__(self, steps: int, seconds: float | None, start: int, quiet_interval: float = 10.0) -> None:
-        self.steps, self.seconds, self.first = steps, seconds, start
-        self.began = self.last_line = time.monotonic()
-        self.interval = quiet_interval
-        console = messages()
-        self.bar: Progress | None = None
-        if console.is_terminal:
-            text = TextColumn("{task.description}", table_column=Column(no_wrap=True))
-            self.bar = Progress(text, BarColumn(bar_width=None), console=console, expand=True)
-            self.task = self.bar.add_task("first step ...", total=1.0)
 
-    def __enter__(self) -> TrainingProgress:
+class _WithBar:
+    """Shows its progress bar, on a terminal, for as long as it is entered."""
+
+    bar: Progress | None
+
+    def __enter__(self: Shown) -> Shown:
         if self.bar:
             self.bar.start()
         return self
@@ -157,6 +151,21 @@ class TrainingProgress:
     def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
+
+
+class TrainingProgress(_WithBar):
+    """A progress bar on a terminal, elsewhere a line every few seconds."""
+
+    def __init__(self, steps: int, seconds: float | None, start: int, quiet_interval: float = 10.0) -> None:
+        self.steps, self.seconds, self.first = steps, seconds, start
+        self.began = self.last_line = time.monotonic()
+        self.interval = quiet_interval
+        console = messages()
+        self.bar = None
+        if console.is_terminal:
+            text = TextColumn("{task.description}", table_column=Column(no_wrap=True))
+            self.bar = Progress(text, BarColumn(bar_width=None), console=console, expand=True)
+            self.task = self.bar.add_task("first step ...", total=1.0)
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Show the metrics of a step."""
@@ -181,7 +190,7 @@ class TrainingProgress:
             say(line)
 
 
-class Counting:
+class Counting(_WithBar):
     """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then.
 
     Where a result follows at once, `passing` leaves no trace of the bar, and says nothing of work that was soon done.
@@ -192,15 +201,6 @@ class Counting:
         console = messages()
         self.tasks: dict[str, TaskID] = {}
         self.bar = Progress(console=console, transient=passing) if console.is_terminal else None
-
-    def __enter__(self) -> Counting:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""

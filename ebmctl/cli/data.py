@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 
 app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
@@ -24,7 +24,7 @@ def prepare(
     size: int | None = typer.Option(None, help="Height and width of the images.", metavar="PIXELS"),
     channels: int | None = typer.Option(None, help="1 for grey, 3 for colour.", metavar="1|3"),
     split: str = typer.Option("train", help="Which images.", metavar="train|test"),
-    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import UsageError
 
@@ -45,18 +45,18 @@ def evaluate(
     inception_weights: Path | None = typer.Option(None, help="Instead of downloading them.", metavar="FILE"),
     keep: Path | None = typer.Option(None, help="Keep the images there, and go on from those.", metavar="DIR"),
     batch: int = typer.Option(100, help="Images drawn at a time.", metavar="N"),
-    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
-    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
-    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
-    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
-    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
+    label: str | None = options.LABEL,
+    flow_steps: int | None = options.FLOW_STEPS,
+    rounds: int | None = options.ROUNDS,
+    steps: int | None = options.STEPS,
+    final_steps: int | None = options.FINAL_STEPS,
     temperature: float = typer.Option(1.0, help="Bits: of exp(-E / T).", metavar="T"),
     levels: int = typer.Option(500, help="Bits: levels of annealed importance sampling.", metavar="N"),
     chains: int = typer.Option(64, help="Bits: its chains.", metavar="N"),
     compare: tuple[Path, Path] | None = typer.Option(
         None, help="Put two results side by side, if they are alike.", metavar="A.json B.json"
     ),
-    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    data_dir: Path | None = options.DATA_DIR,
     seed: int = typer.Option(0, help="Seed of all that is drawn.", metavar="N"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 
@@ -30,11 +30,11 @@ def ood(
     score: str | None = typer.Option(
         None, help="How to score; default: as the model's recipe says.", metavar="energy|typicality|gradient|scale-N"
     ),
-    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
+    label: str | None = options.LABEL,
     n: int | None = typer.Option(None, "--n", "-n", help="Images of each set at most.", metavar="N"),
     seed: int = typer.Option(0, help="Seed of the choice and of the intervals.", metavar="N"),
     plot: Path | None = typer.Option(None, help="Draw histograms and ROC, or the most unusual.", metavar="FILE"),
-    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:

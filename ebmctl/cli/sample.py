@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.config import conversion
 from ebmctl.errors import UsageError
 
@@ -21,15 +21,15 @@ def sample(
     model: str = typer.Argument(..., help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"),
     n: int = typer.Option(64, "-n", help="How many images.", metavar="N"),
     out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
-    flow_steps: int | None = typer.Option(None, help="Steps of the flow from noise, where there is one.", metavar="N"),
-    rounds: int | None = typer.Option(None, help="Rounds of augmentation and sampler steps.", metavar="N"),
-    steps: int | None = typer.Option(None, help="Sampler steps a round.", metavar="K"),
-    final_steps: int | None = typer.Option(None, help="Sampler steps after the last round.", metavar="K"),
-    sampler: str | None = typer.Option(None, help="Another sampler.", metavar="NAME"),
-    assignments: list[str] = typer.Option([], "--set", help="Change a key of the sampler.", metavar="KEY=VALUE"),
-    label: str | None = typer.Option(None, help="The label of a conditional model.", metavar="LABEL"),
-    chain: Path | None = typer.Option(None, help="Show the chains as an animation.", metavar="GIF"),
-    seed: int = typer.Option(0, help="The same seed gives the same picture.", metavar="N"),
+    flow_steps: int | None = options.FLOW_STEPS,
+    rounds: int | None = options.ROUNDS,
+    steps: int | None = options.STEPS,
+    final_steps: int | None = options.FINAL_STEPS,
+    sampler: str | None = options.SAMPLER,
+    assignments: list[str] = options.SAMPLER_KEYS,
+    label: str | None = options.LABEL,
+    chain: Path | None = options.CHAIN,
+    seed: int = options.SEED,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
@@ -38,7 +38,7 @@ def sample(
         from ebmctl.models.zoo import find_model
 
         folder = find_model(model)
-        options = sampler_options(assignments)
+        sampler_keys = sampler_options(assignments)
         check_pictures(out, chain)
         from ebmctl.core.noise import seeded
         from ebmctl.models.model import load
@@ -52,7 +52,7 @@ def sample(
             steps=steps,
             final_steps=final_steps,
             sampler=sampler,
-            sampler_options=options,
+            sampler_options=sampler_keys,
         )
         chains = draw(loaded.fixed(label), plan, n, seeded(seed, loaded.device))
         drawn, report = run_chains(chains, plan.frames, keep=chain is not None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ebmctl.cli import console
+from ebmctl.cli import console, options
 from ebmctl.config import recipe as recipes
 from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
@@ -45,7 +45,7 @@ def train(
     processes: int = typer.Option(1, help="Processes on this machine.", metavar="N"),
     label: str | None = typer.Option(None, help="Condition on an attribute, or on 'class'.", metavar="ATTRIBUTE"),
     init: str | None = typer.Option(None, help="A model to start from, conditional or not.", metavar="MODEL"),
-    data_dir: Path | None = typer.Option(None, help="Where datasets are kept (EBMCTL_DATA).", metavar="DIR"),
+    data_dir: Path | None = options.DATA_DIR,
     log_with: str | None = typer.Option(None, help="Also log there.", metavar="tensorboard|wandb|trackio"),
     dry_run: bool = typer.Option(False, "--dry-run", help="Show the recipe, and measure what the run would take."),
     as_json: bool = console.JSON,

@@ -207,29 +207,18 @@ class _Taken:
         self.kind, self.package, self.version = kind, package, version
         self.entries: list[Entry] = []
 
-    def add(
-        self,
-        name: str,
-        factory: str | Callable[..., Any],
-        about: str,
-        *,
-        options: str | type | None = None,
-        shape: tuple[int, int] | None = None,
-        recipe: str | None = None,
-        offline: bool = False,
-    ) -> None:
+    def add(self, name: str, factory: str | Callable[..., Any], about: str, **more: Any) -> None:
         """What a hook is given as `register` (see `hookspecs.Register`)."""
         if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set(" ,:/"):
             raise ValueError(f"a {self.kind}'s name is a text without spaces, commas, colons and slashes, not {name!r}")
         if not isinstance(about, str) or not about.isprintable():
             raise ValueError(f"what is said about '{name}' is one line of text, not {about!r}")
-        for target in (factory, options):
+        for target in (factory, more.get("options")):
             if isinstance(target, str) and not all(target.partition(":")):
                 raise ValueError(f"an import string is module:name, not '{target}'")
         if not isinstance(factory, str) and not callable(factory):
             raise ValueError(f"the factory of '{name}' is an import string or can be called, not {factory!r}")
-        whose = (self.package, self.version)
-        self.entries.append(Entry(self.kind, name, factory, about, *whose, options, shape, recipe, offline))
+        self.entries.append(Entry(self.kind, name, factory, about, self.package, self.version, **more))
 
     def add_folder(self, folder: str) -> None:
         """What the hook of recipes is given as `register` (see `hookspecs.RegisterRecipes`)."""
