@@ -125,7 +125,7 @@ def test_all_in_bounded_time_and_memory(tmp_path):
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
-from ebmctl.torch_file import read_checkpoint
+from ebmctl.authors.torch_file import read_checkpoint
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sorted(Path({str(tmp_path)!r}).iterdir()):

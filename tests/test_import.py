@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ebmctl.torch_file import read_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -21,6 +20,7 @@ from torch import Tensor
 
 import ebmctl
 from ebmctl.authors.networks import recognise
+from ebmctl.authors.torch_file import read_checkpoint
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests import authors_program as theirs
 from tests.test_authors import with_pickle

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 import ebmctl
 from ebmctl.config import recipe as recipes
+from ebmctl.config.dataset import DatasetName
 from ebmctl.config.schema import Recipe
 from ebmctl.data.base import TensorImages
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
@@ -215,12 +216,13 @@ def test_an_existing_run_is_not_touched(tmp_path):
 
 
 def test_next_and_latest_run(tmp_path):
-    assert next_run(tmp_path, "digits").name == "00000-digits"
+    digits, pictures = DatasetName.parse("digits"), DatasetName.parse("folder:/a/My photos!/")
+    assert next_run(tmp_path, digits).name == "00000-digits"
     RunFolder.create(tmp_path / "00000-digits", recipe())
-    assert next_run(tmp_path, "folder:/a/My photos!/").name == "00001-My-photos"
-    assert latest_run(tmp_path, "digits").name == "00000-digits"
+    assert next_run(tmp_path, pictures).name == "00001-My-photos"
+    assert latest_run(tmp_path, digits).name == "00000-digits"
     with pytest.raises(EbmctlError, match="no run of noise"):
-        latest_run(tmp_path, "noise")
+        latest_run(tmp_path, DatasetName.parse("noise"))
 
 
 def test_conditional_models(tmp_path):
