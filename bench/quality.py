@@ -6,7 +6,6 @@ python -m bench.quality runs/00000-digits [--n 512] [--seed 0]
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from sklearn.svm import SVC
 import ebmctl
 from bench.judge import auroc, images
 from ebmctl.errors import EbmctlError
+from ebmctl.models.metrics import DIFFERENCE, FILE, Metrics
 
 
 def main() -> None:
@@ -52,11 +52,12 @@ def main() -> None:
             print(f"left out: {error}")
             continue
         result[f"AUROC against {name}"] = auroc(model, test, outside)
-    metrics = Path(options.model) / "metrics.jsonl"
+    metrics = Path(options.model) / FILE
     if metrics.is_file():
-        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-        result["training steps"] = len(lines)
-        last = [abs(line["energy_difference"]) for line in lines[len(lines) // 2 :] if "energy_difference" in line]
+        known = Metrics.read(metrics)
+        differences = known.series(DIFFERENCE).values
+        result["training steps"] = len(known.steps)
+        last = [abs(value) for value in differences[len(differences) // 2 :]]
         if last:
             result["largest |energy difference|, last half"] = max(last)
     for name, value in result.items():

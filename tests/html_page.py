@@ -16,7 +16,7 @@ from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import Model
 from tests.core.quadratic import Quadratic
 
-VOID = {"meta", "link", "img", "source", "path", "polyline", "br"}
+VOID = {"meta", "link", "img", "source", "br"}
 
 
 class Read(HTMLParser):

@@ -15,12 +15,14 @@ from ebmctl.core.config import SampleConfig
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import paper_figures
 from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
+from ebmctl.evaluation.curves import png
 from ebmctl.evaluation.extractors import Features
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, memorisation
 from ebmctl.evaluation.panels import around
-from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of, read_lines
+from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of
 from ebmctl.models.folder import ModelConfig
+from ebmctl.models.metrics import ALONE, DIFFERENCE, Group, Series
 from ebmctl.models.model import Model
 from tests.core.quadratic import Quadratic
 from tests.test_cli import call
@@ -139,12 +141,14 @@ def test_metrics_of_a_run(tmp_path):
     for folder in ("run", "run/model"):
         assert metrics_of(str(tmp_path / folder)) == tmp_path / "run" / "metrics.jsonl"
     assert metrics_of("digits") is None
-    assert len(list(read_lines(tmp_path / "run" / "metrics.jsonl"))) == 299
     said: list[str] = []
     figures = PaperFigures(model(), tmp_path / "drawn", said.append)
     figures.training(tmp_path / "run" / "metrics.jsonl")
     assert [Path(path).name for path in figures.written] == ["energy-difference.png"]
     assert "has no gradient_cd and gradient_kl" in said[0]
+    series = Series([line["step"] for line in lines], [line["energy_difference"] for line in lines])
+    expected = png(Group(ALONE[DIFFERENCE], {"difference": series}), dpi=240)
+    assert Path(figures.written[0]).read_bytes() == expected
 
 
 def test_the_command(here, monkeypatch):

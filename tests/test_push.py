@@ -6,16 +6,21 @@ import base64
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 import ebmctl
 from ebmctl.errors import EbmctlError
+from ebmctl.evaluation.curves import png
 from ebmctl.files import sha256
 from ebmctl.models import hub as hubs
+from ebmctl.models.metrics import Metrics
+from ebmctl.publish.curves import in_markdown
 from tests.hub_models import error_of, put, saved
 from tests.hub_server import READER, STRANGER, Fault
 from tests.test_cli import call
@@ -106,7 +111,7 @@ def test_the_card(hub, here):
         "![4 samples](data:image/png;base64,",
         "ebmctl sample ada/toy -n 64 -o samples.png",
         "| energy difference |",
-        "step 6",
+        "| step | 6 |",
         "| noise (test) | AUROC | 0.9 | against constant",
         "| toys (test) | Accuracy | 0.9 | old \\| new in glad & ~old, 95 % 0.800 to 0.950, 50 samples |",
         "| toys (test) | Accuracy | 0.9 | glad in glad & ~old, 95 % 0.800 to 0.950, 50 samples |",
@@ -118,6 +123,48 @@ def test_the_card(hub, here):
         assert part in body
     (here / "other.json").write_text(json.dumps({**outliers, "model_sha256": "0" * 64}))
     assert "other weights" in error_of("push", "run", "ada/toy", "--samples", "0", "--results", "other.json")
+
+
+def pictures(card: str) -> dict[str, bytes]:
+    """The pictures of a card by what they are said to show."""
+    found = re.findall(r"^!\[(.*)\]\(data:image/png;base64,(\S+)\)$", card, re.MULTILINE)
+    return {alt: base64.b64decode(data, validate=True) for alt, data in found}
+
+
+def test_the_curves(hub, here):
+    assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run")[0] == 0
+    assert call("push", "run", "ada/toy", "--samples", "0")[0] == 0
+    card = hub.files("ada/toy")["README.md"].decode()
+    groups = Metrics.read(Path("run/metrics.jsonl")).groups()
+    assert list(pictures(card).values()) == [png(group) for group in groups[:3]]
+    (first, *_) = pictures(card)
+    assert first.startswith("energy difference, E(data) - E(samples) from step 1 to 6: energy\\_difference ends at ")
+
+
+def test_curves_of_any_run_are_few_and_small():
+    noise = np.random.default_rng(0).normal(size=(9, 3000))
+    loud = Metrics([{"step": k, **{f"energy_{n}": v for n, v in enumerate(noise[:, k])}, "a": 1} for k in range(3000)])
+    assert len(in_markdown(loud)) <= 60_000
+    shown = in_markdown(Metrics([{"step": k, "](x)<b>`*": k, **dict.fromkeys("bcde", k)} for k in range(3)]))
+    assert len(shown.split("\n\n")) == 3
+    assert shown.startswith(r"![\](x)\<b\>\`\* from step 0 to 2: \](x)\<b\>\`\* ends at 2](data:image/png;base64,")
+    assert in_markdown(Metrics()) == ""
+
+
+def test_without_matplotlib_the_card_has_the_figures_alone(hub, here, monkeypatch):
+    assert call("train", "noise", "--recipe", "tiny.toml", "--out", "run")[0] == 0
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    status, out, err = call("push", "run", "ada/toy", "--samples", "0", "--json")
+    assert (status, json.loads(out)["sent"]) == (0, True)
+    (line,) = [line for line in err.splitlines() if "curves" in line]
+    assert line.endswith("the card shows no curves of the training: figures are drawn by matplotlib: "
+                         "pip install 'ebmctl[evaluate]'")  # fmt: skip
+    card = hub.files("ada/toy")["README.md"].decode()
+    assert "| energy difference |" in card
+    assert pictures(card) == {}
+    Path("run/metrics.jsonl").unlink()  # nothing to draw, nothing to say
+    assert "curves" not in call("push", "run", "ada/toy", "--samples", "0", "--dry-run")[2]
 
 
 def test_paths_stay_at_home(hub, tmp_path, here):

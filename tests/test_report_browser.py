@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ebmctl.evaluation.curves import DARK, LIGHT
 from ebmctl.evaluation.generation import Generation
 from ebmctl.evaluation.report.page import Report
 from ebmctl.evaluation.results import Metric, QualityResult
@@ -101,7 +103,7 @@ def test_in_chromium(browser, whole_page):
         colour = "(([e, p]) => getComputedStyle(document.querySelector(e))[p])"
         seen[scheme] = [
             page.evaluate(f"{colour}({json.dumps(what)})")
-            for what in (["body", "backgroundColor"], ["body", "color"], [".note", "color"], ["polyline", "stroke"])
+            for what in (["body", "backgroundColor"], ["body", "color"], [".note", "color"])
         ]
         context.close()
     assert not set(seen["light"]) & set(seen["dark"])
@@ -109,12 +111,32 @@ def test_in_chromium(browser, whole_page):
         assert all(contrast(paper, ink) >= 4.5 for ink in inks)  # WCAG's AA
 
 
+def test_curves_are_those_of_the_scheme_and_readable(browser, whole_page):
+    """In light and in dark the text and the lines of a chart stand out from the page that shines through it."""
+    sources = {}
+    for scheme, look in (("light", LIGHT), ("dark", DARK)):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(whole_page.as_uri())
+        sources[scheme] = page.evaluate("document.querySelector('.chart img').currentSrc")
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert all(contrast(paper, rgb(ink)) >= 4.5 for ink in (look.text, *look.lines))
+        chart = Image.open(io.BytesIO(page.locator(".chart img").first.screenshot())).convert("RGB")
+        assert f"rgb{chart.getpixel((0, 0))}" == paper
+        context.close()
+    assert sources["light"] != sources["dark"]
+
+
+def rgb(colour: str) -> str:
+    return "rgb({}, {}, {})".format(*(int(colour[k : k + 2], 16) for k in (1, 3, 5)))
+
+
 def test_chains_rest_where_motion_is_unwanted(browser, whole_page):
     for motion, kind in {"no-preference": "data:image/gif", "reduce": "data:image/png"}.items():
         context = browser.new_context(reduced_motion=motion)
         page = context.new_page()
         page.goto(whole_page.as_uri())
-        assert page.evaluate("document.querySelector('picture img').currentSrc").startswith(kind)
+        assert page.evaluate("document.querySelector('#chain img').currentSrc").startswith(kind)
         context.close()
 
 

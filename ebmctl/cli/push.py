@@ -28,6 +28,8 @@ def push(
         from ebmctl.publish.push import package, zoo_entry
 
         with package(model, repo, samples, licence, results) as ready:
+            if ready.lacks:
+                console.say(ready.lacks)
             sizes = {name: path.stat().st_size for name, path in ready.files.items()}
             result: dict[str, Any] = {"repo": repo, "sha256": ready.sha256, "files": sizes}
             if dry_run:

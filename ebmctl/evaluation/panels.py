@@ -1,9 +1,9 @@
-"""Pictures by matplotlib: rows of images with titles, grids side by side, curves of a run."""
+"""Pictures by matplotlib: rows of images with titles, grids side by side."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,28 +68,6 @@ def around(start: Tensor, images: Tensor) -> Tensor:
         raise ValueError("there are 8, 24, 48, ... images around one")
     half = len(images) // 2
     return torch.cat([images[:half], start, images[half:]])
-
-
-def save_curves(path: Path, steps: Sequence[int], curves: Mapping[str, Sequence[float]], **axes_options: Any) -> None:
-    """Curves over training steps, faint as they are and bold as running means."""
-    figure = new_figure(7.0, 3.6)
-    axes = figure.subplots()
-    window = max(len(steps) // 100, 1)
-    for index, (name, values) in enumerate(curves.items()):
-        color = f"C{index}"
-        if window > 1:
-            axes.plot(steps, values, color=color, linewidth=0.5, alpha=0.3)
-            smooth = np.convolve(np.asarray(values, dtype=float), np.full(window, 1 / window), "valid")
-            axes.plot(steps[window - 1 :], smooth, color=color, label=name)
-        else:
-            axes.plot(steps, values, color=color, label=name)
-    axes.set(xlabel="training step", **axes_options)
-    if len(curves) > 1:
-        axes.legend(frameon=False)
-    elif min(min(values) for values in curves.values()) < 0:
-        axes.axhline(0, color="0.8", linewidth=1, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
 
 
 def _show(axes: Any, image: Tensor) -> None:

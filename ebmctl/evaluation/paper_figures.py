@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ebmctl.config.schema import EVAL_SCORE
 from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
+from ebmctl.evaluation.curves import DPI, png
 from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
-from ebmctl.evaluation.panels import around, save_columns, save_curves, save_grids
+from ebmctl.evaluation.panels import around, save_columns, save_grids
 from ebmctl.evaluation.results import Metric
-from ebmctl.files import user_path
+from ebmctl.files import atomic_file, user_path
+from ebmctl.models.metrics import ALONE, DIFFERENCE, FILE, Group, Metrics
 from ebmctl.models.model import Model
 
 CHAINS, AROUND, DESCENDED, NEAREST, ROWS = 8, 24, 25, 4, 8
@@ -69,30 +69,22 @@ class PaperFigures:
             names = "energy-difference.png, gradients.png and score.png"
             self.say(f"without {names}: there is no metrics.jsonl, give a run folder")
             return
-        lines = list(read_lines(metrics))
+        known = Metrics.read(metrics)
 
-        def curve(*keys: str) -> tuple[list[int], dict[str, list[float]]]:
-            chosen = [line for line in lines if all(key in line for key in keys)]
-            if not chosen:
-                raise NotDrawnError(f"{metrics} has no {' and '.join(keys)}")
-            return [int(line["step"]) for line in chosen], {k: [float(line[k]) for line in chosen] for k in keys}
+        def curves(title: str, names: Mapping[str, str]) -> Callable[[Path], None]:
+            def draw(path: Path) -> None:
+                group = Group(title, {name: known.series(key) for name, key in names.items()})
+                if any(len(set(series.steps)) < 2 for series in group.series.values()):
+                    raise NotDrawnError(f"{metrics} has no {' and '.join(names.values())}")
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(png(group, dpi=2 * DPI))
 
-        def difference(path: Path) -> None:
-            save_curves(path, *curve("energy_difference"), ylabel="E(data) - E(samples)", title="Energy difference")
+            return draw
 
-        def gradients(path: Path) -> None:
-            steps, values = curve("gradient_cd", "gradient_kl")
-            named = {"contrastive": values["gradient_cd"], "KL": values["gradient_kl"]}
-            save_curves(
-                path, steps, named, ylabel="norm of the gradient", yscale="log", title="Gradients of the losses"
-            )
-
-        def score(path: Path) -> None:
-            save_curves(path, *curve(EVAL_SCORE), ylabel="Inception score by the run's extractor", title="Score")
-
-        self._draw("energy-difference.png", difference)
-        self._draw("gradients.png", gradients)
-        self._draw("score.png", score)
+        gradients = {"contrastive": "gradient_cd", "KL": "gradient_kl"}
+        self._draw("energy-difference.png", curves(ALONE[DIFFERENCE], {"difference": DIFFERENCE}))
+        self._draw("gradients.png", curves("norm of the losses' gradients", gradients))
+        self._draw("score.png", curves(ALONE[EVAL_SCORE], {"score": EVAL_SCORE}))
 
     def _over_time(self, path: Path) -> None:
         moments = list(Chains(self.model, self.label, self.seed).over_time(CHAINS))
@@ -125,11 +117,4 @@ class PaperFigures:
 def metrics_of(reference: str) -> Path | None:
     """The metrics.jsonl of a run folder, or of the run whose model folder it is."""
     path = user_path(reference)
-    return next((p for p in (path / "metrics.jsonl", path.parent / "metrics.jsonl") if p.is_file()), None)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a metrics.jsonl; a last one that was cut off by a crash is left out."""
-    for text in path.read_text(encoding="utf-8").splitlines():
-        if text.endswith("}"):
-            yield json.loads(text)
+    return next((p for p in (path / FILE, path.parent / FILE) if p.is_file()), None)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ebmctl.evaluation.results import CardRow
 from ebmctl.models.card import how_made, licence_of, public_recipe
 from ebmctl.models.folder import ModelConfig
+from ebmctl.models.metrics import Metrics, is_number
 from ebmctl.models.model import Model, sample
 from ebmctl.models.pictures import grid
-from ebmctl.publish.plots import curve
 
 PICTURE_LIMIT = 48_000  # bytes of a PNG; a larger picture becomes a JPEG
 LARGEST_PICTURE = 512  # pixels
@@ -91,9 +91,10 @@ def model_card(
     samples: int,
     licence: str | None,
     rows: Sequence[CardRow],
-    metrics: Sequence[Mapping[str, Any]],
+    metrics: Metrics,
+    curves: str,
 ) -> str:
-    """The README.md of a repository."""
+    """The README.md of a repository; `curves` are those of the metrics, as Markdown."""
     config, data = model.config, model.recipe.data
     dataset = data.dataset.public
     name = repo.partition("/")[2]
@@ -115,7 +116,7 @@ def model_card(
         scales=model.scale_count,
         labels=", ".join(config.labels) or "none (unconditional)",
         sha256=checksum,
-        training=_training(config, metrics),
+        training=_training(config, metrics, curves),
         evaluation=_evaluation(rows),
         recipe=public_recipe(model.recipe),
         licence_text=_licence_text(licence),
@@ -143,23 +144,14 @@ def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:
     )
 
 
-def _training(config: ModelConfig, metrics: Sequence[Mapping[str, Any]]) -> str:
+def _training(config: ModelConfig, metrics: Metrics, curves: str) -> str:
     """The last figures of the training, and its curves."""
-    lines = [line for line in metrics if "event" not in line and isinstance(line.get("step"), int)]
-    if not lines:
+    if not metrics.steps:
         return how_made(config)
-    last, rows = lines[-1], ["| | last step |", "|---|---|"]
+    last, rows = metrics.steps[-1], ["| | last step |", "|---|---|"]
     told = [k for k in last if k in ("step", "gradient") or k.startswith(("energy_", "loss_"))]
-    rows += [f"| {k.replace('_', ' ')} | {last[k]:,.6g} |" for k in told if isinstance(last[k], (int, float))]
-    names = [k for k in told if k.startswith("loss_") and k != "loss_cd"]  # which is the energy difference
-    names = ["energy_difference"] * ("energy_difference" in last) + names
-    plots = []
-    for name in names[:3]:
-        steps = [line["step"] for line in lines if isinstance(line.get(name), (int, float))]
-        values = [float(line[name]) for line in lines if isinstance(line.get(name), (int, float))]
-        plots.append(curve(name.replace("_", " "), steps, values))
-    shown = "\n\n".join(filter(None, plots))
-    return "\n".join([how_made(config), "", *rows, *(["", "```text", shown, "```"] if shown else [])])
+    rows += [f"| {k.replace('_', ' ')} | {last[k]:,.6g} |" for k in told if is_number(last[k])]
+    return "\n".join([how_made(config), "", *rows, *(["", curves] if curves else [])])
 
 
 def model_index(name: str, rows: Iterable[CardRow]) -> str:

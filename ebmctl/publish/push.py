@@ -20,16 +20,18 @@ from ebmctl.models.card import without_paths
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import load
 from ebmctl.publish.card import model_card
+from ebmctl.publish.curves import in_markdown
 from ebmctl.training.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Package:
-    """The files to send by their names there, what they are of, and the checksum of the weights."""
+    """The files to send by their names there, what they are of, the weights' checksum, and what the card lacks."""
 
     files: Mapping[str, Path]
     config: ModelConfig
     sha256: str
+    lacks: str = ""
 
 
 @contextlib.contextmanager
@@ -60,8 +62,13 @@ def package(
             CardRow("unconditional-image-generation", entry.dataset, f.name, f.value, f"`{f.command}`")
             for f in entry.figures
         ]
-    metrics = run.read_metrics() if run.metrics.is_file() else []
-    card = model_card(model, repo, checksum, samples, licence, rows, metrics)
+    metrics = run.read_metrics()
+    curves = lacks = ""
+    try:
+        curves = in_markdown(metrics)
+    except EbmctlError as error:  # a card is one without them
+        lacks = f"the card shows no curves of the training: {error}"
+    card = model_card(model, repo, checksum, samples, licence, rows, metrics, curves)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
@@ -71,7 +78,7 @@ def package(
             (folder / hub.CARD).write_text(card, encoding="utf-8", errors="replace")
         except OSError as error:
             raise EbmctlError(f"can't write to {folder}: {error.strerror}") from error
-        yield Package({file: folder / file for file in hub.FILES}, model.config, checksum)
+        yield Package({file: folder / file for file in hub.FILES}, model.config, checksum, lacks)
 
 
 def zoo_entry(config: ModelConfig, repo: str, revision: str, checksum: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate, read_json
 from ebmctl.models.card import model_card
 from ebmctl.models.folder import ModelConfig, save_model
+from ebmctl.models.metrics import FILE, Metrics, kept_bytes
 from ebmctl.models.model import Model, sample
 from ebmctl.models.pictures import save_grid
 from ebmctl.training.checkpoint import load_checkpoint, save_checkpoint
@@ -70,7 +70,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.model = path / "model"
-        self.metrics = path / "metrics.jsonl"
+        self.metrics = path / FILE
 
     @staticmethod
     def check_new(path: Path) -> None:
@@ -171,29 +171,21 @@ class RunFolder:
         """Remove what lies after the trainer's state: checkpoints, lines of metrics, and what a killed run left."""
         for path in [*newer, *(self.path / "checkpoints").glob(".*"), *self.path.glob(".[mb]*-*")]:
             shutil.rmtree(path, ignore_errors=True)
-        end = 0
-        for line in self.metrics.read_bytes().splitlines(keepends=True):
-            values = _line(line)
-            if values is None or (
-                values["attempt"] > trainer.attempt if "event" in values else values["step"] > trainer.step
-            ):
-                break
-            end += len(line)
-        os.truncate(self.metrics, end)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+        def belongs(line: Mapping[str, Any]) -> bool:
+            found: bool = line["attempt"] <= trainer.attempt if "event" in line else line["step"] <= trainer.step
+            return found
+
+        data = self.metrics.read_bytes()
+        kept = kept_bytes(data, belongs)
+        os.truncate(self.metrics, kept)
+        if kept and data[kept - 1 : kept] != b"\n":  # else the next line would join this one
+            with self.metrics.open("ab") as file:
+                file.write(b"\n")
+
+    def read_metrics(self) -> Metrics:
         """The lines of `metrics.jsonl`: steps, and events."""
-        lines = self.metrics.read_bytes().splitlines() if self.metrics.exists() else []
-        return [values for line in lines if (values := _line(line)) is not None]
-
-
-def _line(line: bytes) -> dict[str, Any] | None:
-    """A line of metrics; None where it was cut short."""
-    try:
-        values: dict[str, Any] = json.loads(line)
-    except ValueError:
-        return None
-    return values
+        return Metrics.read(self.metrics)
 
 
 def disk_need(trainer: Trainer) -> int:

@@ -94,7 +94,7 @@ class _Run:
         self.main, self.settings = trainer.accelerator.is_main_process, trainer.recipe.run
         self.began, self.seconds = time.monotonic(), seconds
         self.first_progress = trainer.progress
-        self.guard = Guard(trainer.recipe.guard, folder.read_metrics())
+        self.guard = Guard(trainer.recipe.guard, folder.read_metrics().steps)
         self.writing: Future[None] | None = None
         self.last: dict[str, Any] = {}
         self.since_saved: list[float] = []  # energy differences
@@ -159,7 +159,7 @@ class _Run:
         share = self.first_progress + (1 - self.first_progress) * clock
         return highest(self.trainer.accelerator, max(share, self.trainer.step / self.settings.steps))
 
-    def _write(self, values: dict[str, Any]) -> None:
+    def _write(self, values: Mapping[str, Any]) -> None:
         try:
             line = (json.dumps(values) + "\n").encode()
             if self.file.write(line) != len(line):
@@ -210,7 +210,7 @@ class _Run:
                 "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
             ) from error
         attempt, at = trainer.attempt + 1, trainer.step
-        events = [line for line in self.folder.read_metrics() if "event" in line]
+        events = self.folder.read_metrics().events
         self.folder.load_checkpoint(trainer, back=self.failures)
         self.failures += 1
         lost = [event for event in events if event["attempt"] > trainer.attempt]

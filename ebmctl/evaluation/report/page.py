@@ -16,11 +16,12 @@ import torch
 from ebmctl import __version__
 from ebmctl.core.noise import seeded
 from ebmctl.evaluation.generation import Generation
-from ebmctl.evaluation.report import curves
 from ebmctl.evaluation.report.pictures import (
+    Chart,
     Picture,
     animation_of,
     chains_shown,
+    chart_of,
     picture_in,
     picture_of,
     still_of,
@@ -28,9 +29,9 @@ from ebmctl.evaluation.report.pictures import (
 from ebmctl.evaluation.results import QualityResult, Result, read_result
 from ebmctl.files import atomic_file
 from ebmctl.models.card import how_made, public_recipe
+from ebmctl.models.metrics import Metrics
 from ebmctl.models.model import Model
 from ebmctl.models.sampling import draw
-from ebmctl.training.folder import RunFolder
 
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # characters that no page may have
@@ -56,7 +57,7 @@ class Page:
     samples: Picture
     chain: Picture
     chain_at_rest: Picture
-    curves: Sequence[curves.Chart]
+    curves: Sequence[Chart]
     results: Sequence[Result]
     figures: Sequence[Picture] = ()
     commands: Sequence[str] = field(default_factory=list)
@@ -96,7 +97,7 @@ class Page:
         environment = jinja2.Environment(
             autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        values: dict[str, Any] = {"page": self, "style": _packed("page.css"), "curves": curves}
+        values: dict[str, Any] = {"page": self, "style": _packed("page.css")}
         values["recipe"] = public_recipe(self.model.recipe)
         return UNFIT.sub("\ufffd", environment.from_string(_packed("page.html.in")).render(values))
 
@@ -115,7 +116,7 @@ class Report:
         kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
         self.results = [_read(path, model.sha256()) for path in (*kept, *results)]
         model.one_hot(generation.label)  # says what is wrong with a label
-        self.curves = curves.charts(RunFolder(run_metrics.parent).read_metrics()) if run_metrics else []
+        self.curves = [chart_of(group) for group in Metrics.read(run_metrics).groups()] if run_metrics else []
 
     def page(self, result: QualityResult) -> Page:
         """The page with what a command computed and drew, and with all that there was before."""

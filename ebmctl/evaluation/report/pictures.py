@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ebmctl.evaluation.curves import DARK, LIGHT, about, png, title
+from ebmctl.models.metrics import Group
 from ebmctl.models.pictures import grid, write_gif
 
 FRAMES, MILLISECONDS = 24, 140  # of an animation
@@ -33,6 +35,15 @@ class Picture:
     def small(self) -> bool:
         """Whether it will be enlarged."""
         return self.width <= SMALL
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves of the training, drawn for a light and for a dark page."""
+
+    title: str
+    light: Picture
+    dark: Picture
 
 
 def picture_of(images: Tensor, alt: str, columns: int | None = None) -> Picture:
@@ -58,11 +69,15 @@ def still_of(frames: Sequence[Tensor], alt: str) -> Picture:
     return picture_of(torch.stack([frame[row] for row in range(rows) for frame in moments]), alt, len(moments))
 
 
+def chart_of(group: Group) -> Chart:
+    """A picture of curves; raises EbmctlError that says how to get matplotlib."""
+    light, dark = (_picture(png(group, look, titled=False), about(group)) for look in (LIGHT, DARK))
+    return Chart(title(group), light, dark)
+
+
 def picture_in(path: Path, alt: str) -> Picture:
     """A PNG file as it is."""
-    with Image.open(path) as image:
-        width, height = image.size
-    return Picture(_address("png", path.read_bytes()), width, height, alt)
+    return _picture(path.read_bytes(), alt)
 
 
 def chains_shown(height: int, width: int) -> int:
@@ -75,6 +90,13 @@ def some(frames: Sequence[Tensor], count: int) -> list[Tensor]:
     last = len(frames) - 1
     places = dict.fromkeys(round(last * part / (count - 1)) for part in range(count))
     return [frames[place] for place in places]
+
+
+def _picture(content: bytes, alt: str) -> Picture:
+    """A PNG as it is."""
+    with Image.open(io.BytesIO(content)) as image:
+        width, height = image.size
+    return Picture(_address("png", content), width, height, alt)
 
 
 def _address(kind: str, content: bytes) -> str:
