@@ -71,7 +71,7 @@ def test_a_dataset_without_a_recipe_has_its_own_shape():
         ("optimiser.lr=1", "did you mean 'optimizer'"),
         ("optimizer.lr=fast", "optimizer.lr takes a number, not 'fast'"),
         ("optimizer.lr=nan", "optimizer.lr takes a finite number"),
-        ("optimizer.lr=-1", "optimizer: lr and eps are above 0"),
+        ("optimizer.lr=-1", "optimizer: lr is above 0, not -1.0"),
         ("run.steps=1.5", "run.steps takes a whole number"),
         ("run.steps=true", "run.steps takes a whole number"),
         ("objective.start=bufer", "objective.start takes 'buffer' or 'noise'"),

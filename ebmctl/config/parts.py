@@ -13,7 +13,9 @@ class Part:
     """A named choice from the registry with its own options, already checked."""
 
     name: str
+    """Which one."""
     options: Any
+    """Its settings, which are further keys of the same section."""
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as a recipe file holds them."""

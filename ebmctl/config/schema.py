@@ -1,46 +1,54 @@
-"""What a recipe is: frozen dataclasses, each checked where it is made."""
+"""What a recipe is: frozen dataclasses, each checked where it is made.
+
+The text under a field is its meaning, which the documentation's reference shows; its type may tell a range.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ebmctl.config import conversion
 from ebmctl.config.dataset import DatasetName
 from ebmctl.config.parts import Part
 from ebmctl.config.plan import SamplingPlan
 from ebmctl.core.config import FlowConfig, SampleConfig
+from ebmctl.core.ranges import (
+    Checked,
+    Count,
+    Decay,
+    Natural,
+    NotNegative,
+    OneOf,
+    Positive,
+    PositiveShare,
+    Range,
+    Share,
+)
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """Images: the dataset's name, their size in pixels, 1 or 3 channels.
-
-    `label` names the attribute whose values condition the energy, or "class" for the dataset's classes; empty: an
-    unconditional model. For a share of `label_dropout` of the images the label is zero, so that the network learns the
-    energy of all of them too, which `compose` counts once. `dequantize` adds uniform noise of one grey level to the
-    8-bit values. `workers` is the number of processes that read images ahead.
-    """
+class DataConfig(Checked):
+    """The images, and what of their labels the energy is told."""
 
     name: str = ""
-    size: int = 32
-    channels: int = 3
+    """The dataset; `ebmctl train` writes it here."""
+    size: Annotated[int, Range(4, 1024)] = 32
+    """Height and width in pixels."""
+    channels: Annotated[int, OneOf((1, 3))] = 3
+    """1 for grey, 3 for colour."""
     label: str = ""
-    label_dropout: float = 0.0
+    """The attribute whose values condition the energy, or "class" for the dataset's classes; empty: an unconditional
+    model."""
+    label_dropout: Share = 0.0
+    """The share of images whose label is zero in training, so that the network learns the energy of all of them too,
+    which `compose` counts once."""
     dequantize: bool = True
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels is 1 or 3, not {self.channels}")
-        if not 4 <= self.size <= 1024:
-            raise ValueError(f"size is between 4 and 1024 pixels, not {self.size}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout is between 0 and 1, not {self.label_dropout}")
-        if self.workers < 0:
-            raise ValueError(f"workers is 0 or more, not {self.workers}")
+    """Whether uniform noise of one grey level is added to the 8-bit values."""
+    workers: Natural = 0
+    """Processes that read images ahead."""
 
     @property
     def dataset(self) -> DatasetName:
@@ -49,80 +57,73 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """Adam, the clipping of the gradient's norm (0: none), the batch size, and the decay of the EMA (0: none).
+class OptimizerConfig(Checked):
+    """Adam, and the average of the weights (EMA) that is the model."""
 
-    With `decay` "cosine" the learning rate falls to 0 over the phase.
-    """
-
-    lr: float = 2e-4
+    lr: Positive = 2e-4
+    """The learning rate."""
     decay: Literal["none", "cosine"] = "none"
-    betas: tuple[float, float] = (0.0, 0.9)
-    eps: float = 1e-8
-    clip: float = 0.5
-    batch_size: int = 128
-    ema: float = 0.9999
-
-    def __post_init__(self) -> None:
-        if not self.lr > 0 or not self.eps > 0 or self.batch_size < 1 or self.clip < 0:
-            raise ValueError("lr and eps are above 0, batch_size at least 1, clip 0 or more")
-        if not all(0 <= b < 1 for b in (*self.betas, self.ema)):
-            raise ValueError("betas and ema are 0 or more, and under 1")
+    """How the learning rate falls: "cosine": to 0 over the phase."""
+    betas: tuple[Decay, Decay] = (0.0, 0.9)
+    """Adam's decays of the gradient's mean and square."""
+    eps: Positive = 1e-8
+    """What Adam adds to the root of the square."""
+    clip: NotNegative = 0.5
+    """The norm that the gradient is clipped to; 0: none."""
+    batch_size: Count = 128
+    """Images of a step, in each process."""
+    ema: Decay = 0.9999
+    """The decay of the EMA; 0: no average."""
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Length and bookkeeping of a run, in training steps.
+class RunConfig(Checked):
+    """Length and bookkeeping of a run, in training steps."""
 
-    Training ends with an error where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound].
-    Phases go by their share of the steps, or of the time where one is given and `phases_by` is "time". `init` names a
-    model that training starts from; with `freeze_init` its weights stay as they are, and only what labels add is
-    trained.
-    """
-
-    steps: int = 100_000
-    seed: int = 0
-    checkpoint_every: int = 1_000
-    keep_checkpoints: int = 2
-    preview_every: int = 1_000
-    energy_bound: float = 10.0
+    steps: Count = 100_000
+    """How many steps the run has."""
+    seed: Annotated[int, Range(0, 2**63 - 1)] = 0
+    """The seed of all randomness."""
+    checkpoint_every: Count = 1_000
+    """Steps from one checkpoint to the next."""
+    keep_checkpoints: Count = 2
+    """How many of the last checkpoints are kept."""
+    preview_every: Count = 1_000
+    """Steps from one picture of samples to the next."""
+    energy_bound: Positive = 10.0
+    """Training has diverged where the mean energy of the data (per scale) leaves [-energy_bound, energy_bound]."""
     phases_by: Literal["steps", "time"] = "steps"
+    """What the phases' shares are of: the steps, or the time (`--time`) where one is given."""
     init: str = ""
+    """A model that training starts from."""
     freeze_init: bool = False
+    """Whether the weights of `init` stay as they are, and only what labels add is trained."""
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.checkpoint_every, self.keep_checkpoints, self.preview_every) < 1:
-            raise ValueError("steps, checkpoint_every, keep_checkpoints and preview_every are at least 1")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed is between 0 and 2^63 - 1, not {self.seed}")
-        if not self.energy_bound > 0:
-            raise ValueError(f"energy_bound is above 0, not {self.energy_bound}")
+        super().__post_init__()
         if self.freeze_init and not self.init:
             raise ValueError("freeze_init needs init, the model whose weights stay")
 
 
 @dataclass(frozen=True)
-class GuardConfig:
+class GuardConfig(Checked):
     """What counts as divergence, besides energies that are not numbers or leave the bound; and what is done then.
 
-    The mean energy difference of the last `window` steps may reach `difference`; the newest negative samples must
-    have a standard deviation of at least `spread` from one another, and a mean distance (per root of the number of
-    values) of at least `distance` to the nearest other. 0 switches a check off. The run then goes back to its last
-    good checkpoint with a new seed and `lr_factor` times the learning rate, at most `tries` times in all.
+    The run goes back to its last good checkpoint with a new seed and a lower learning rate.
     """
 
-    tries: int = 3
-    lr_factor: float = 0.5
-    window: int = 20
-    difference: float = 5.0
-    spread: float = 1e-3
-    distance: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.tries < 0 or self.window < 1 or min(self.difference, self.spread, self.distance) < 0:
-            raise ValueError("tries, difference, spread and distance are 0 or more, window is at least 1")
-        if not 0 < self.lr_factor <= 1:
-            raise ValueError(f"lr_factor is above 0 and up to 1, not {self.lr_factor}")
+    tries: Natural = 3
+    """How often it goes back, in all."""
+    lr_factor: PositiveShare = 0.5
+    """What the learning rate is multiplied by each time."""
+    window: Count = 20
+    """The last steps whose mean energy difference is looked at."""
+    difference: NotNegative = 5.0
+    """What that may reach; 0 switches the check off."""
+    spread: NotNegative = 1e-3
+    """The standard deviation that the newest negative samples have from one another at least; 0 switches it off."""
+    distance: NotNegative = 0.0
+    """Their mean distance to the nearest other at least, per root of the number of values; 0 switches it off."""
 
 
 EVAL_DISTANCE, EVAL_SCORE = "eval_distance", "eval_score"
@@ -130,29 +131,27 @@ EVAL_DISTANCE, EVAL_SCORE = "eval_distance", "eval_score"
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """A quick score while training: how far `n` images drawn from the averaged weights are from as many held-out ones.
+class EvalConfig(Checked):
+    """A quick score while training: how far images drawn from the averaged weights are from as many held-out ones.
 
-    It is taken every `every` steps (0: never), and the run's best model is then the one whose Fréchet distance was the
-    smallest. `extractor` is what looks at the images, as `ebmctl evaluate --extractor` takes it; empty: its default.
+    The run's best model is then the one whose Fréchet distance was the smallest.
     """
 
-    every: int = 0
-    n: int = 256
+    every: Natural = 0
+    """Steps from one score to the next; 0: never."""
+    n: Annotated[int, Range(10)] = 256
+    """How many images are drawn."""
     extractor: str = ""
-
-    def __post_init__(self) -> None:
-        if self.every < 0 or self.n < 10:
-            raise ValueError("every is 0 or more, n at least 10")
+    """What looks at the images, as `ebmctl evaluate --extractor` takes it; empty: its default."""
 
 
 @dataclass(frozen=True)
 class OodConfig:
-    """The score by which models of the recipe tell outliers where none is asked for: energy, typicality, gradient, or
-    scale-0, scale-1, ... of a network of several scales.
-    """
+    """How models of the recipe tell outliers."""
 
     score: str = "energy"
+    """The score where none is asked for: energy, typicality, gradient, or of a network of several scales scale-0,
+    scale-1, ..."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"energy|typicality|gradient|scale-\d+", self.score):
@@ -160,55 +159,67 @@ class OodConfig:
 
 
 @dataclass(frozen=True)
-class ComposeConfig:
-    """How strongly a concept's model speaks in a composition where the command does not say.
+class ComposeConfig(Checked):
+    """How strongly a concept's model speaks in a composition where the command does not say."""
 
-    `strength` weighs what its label adds to the energy of all images, and `or_temperature` is that of OR.
-    """
-
-    strength: float = 1.0
-    or_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not min(self.strength, self.or_temperature) > 0:
-            raise ValueError("strength and or_temperature are above 0")
+    strength: Positive = 1.0
+    """The weight of what its label adds to the energy of all images."""
+    or_temperature: Positive = 1.0
+    """The temperature of OR."""
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A share of a run with an objective and optimiser settings of its own."""
+class Phase(Checked):
+    """A share of a run with an objective and optimiser settings of its own.
 
-    share: float
+    What a phase does not say it takes from the recipe's `optimizer`, and from its `objective` where that has the same
+    name.
+    """
+
+    share: PositiveShare
+    """How much of the run; the shares of all phases add up to 1."""
     objective: Part
+    """Its objective, with the keys of the section `objective`."""
     optimizer: OptimizerConfig
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share is above 0 and up to 1, not {self.share}")
+    """Its optimiser settings, with the keys of the section `optimizer`."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a run, but for the device.
-
-    Without `phases` the whole run has `objective` and `optimizer`; with them, these are what phases start from.
-    """
+    """Everything that decides a run, but for the device."""
 
     about: str
+    """One line on what the recipe is."""
     data: DataConfig
+    """The images."""
     network: Part
+    """The architecture."""
     objective: Part
+    """What training minimises."""
     sampler: Part
+    """How chains move, in training and when a model is sampled."""
     augment: Part
+    """What happens to the images of chains between rounds of sampler steps."""
     flow: FlowConfig
+    """The way from noise to images that sampling starts with."""
     sampling: SampleConfig
+    """The rounds of augmentation and sampler steps that sampling goes on with; the flow and they are not both without
+    a step."""
     optimizer: OptimizerConfig
+    """Adam, and the average of the weights."""
     run: RunConfig
+    """Length and bookkeeping."""
     guard: GuardConfig = GuardConfig()
+    """What is done when training diverges."""
     eval: EvalConfig = EvalConfig()
+    """The quick score while training."""
     ood: OodConfig = OodConfig()
+    """How its models tell outliers."""
     compose: ComposeConfig = ComposeConfig()
+    """How its models speak in a composition."""
     phases: tuple[Phase, ...] = ()
+    """Parts of the run with objectives of their own, which start from `objective` and `optimizer`; without phases the
+    whole run has these."""
 
     def __post_init__(self) -> None:
         if not math.isclose(total := sum(phase.share for phase in self.schedule), 1):
