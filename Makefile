@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN = $(BIN)/ebmctl
 
-.PHONY: demo test lint docs bench mutants quality clean
+.PHONY: demo test lint docs reference bench mutants quality clean
 
 # Train on real digits for about four minutes, then draw samples and the chains that led to them.
 demo: $(VENV)/demo.stamp
@@ -26,6 +26,10 @@ lint: $(VENV)/test.stamp
 
 docs: $(VENV)/test.stamp
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+# What of docs/*.md comes from the program: the reference, and tables and signatures in other pages.
+reference: $(VENV)/test.stamp
+	$(BIN)/python -m docs.generate
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python -m bench

@@ -27,9 +27,10 @@ from ebmctl.core.config import FlowConfig, SampleConfig
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import user_path
 
-_PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
-_DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
-_CONFIGS = {
+# The sections of a recipe: those that choose by name, what they choose where there is no name, and the others.
+PARTS = {"network": "architecture", "objective": "objective", "sampler": "sampler", "augment": "augmentation"}
+DEFAULTS = {"network": "residual", "objective": "icd", "sampler": "langevin", "augment": "standard"}
+CONFIGS = {
     "data": DataConfig,
     "flow": FlowConfig,
     "sampling": SampleConfig,
@@ -44,16 +45,16 @@ _CONFIGS = {
 
 def from_mapping(values: Mapping[str, Any]) -> Recipe:
     """Check plain values and make a recipe of them; raises UsageError with the key and the nearest known name."""
-    known = ["about", "phases", *_CONFIGS, *_PARTS]
+    known = ["about", "phases", *CONFIGS, *PARTS]
     for key, value in values.items():
         if key not in known:
             raise unknown("recipe section", key, known)
         if key not in ("about", "phases") and not isinstance(value, Mapping):
             raise UsageError(f"{key} is a section of a recipe; set a key of it, such as {key}.{_example(key)}")
     made: dict[str, Any] = {"about": conversion.convert(values.get("about", ""), str, "about")}
-    for section, cls in _CONFIGS.items():
+    for section, cls in CONFIGS.items():
         made[section] = conversion.build(cls, values.get(section, {}), section)
-    for section in _PARTS:
+    for section in PARTS:
         made[section] = _part(section, values.get(section, {}), section)
     made["phases"] = _phases(values)
     try:
@@ -75,8 +76,8 @@ def of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _part(section: str, values: Mapping[str, Any], where: str) -> Part:
     options = dict(values)
-    name = conversion.convert(options.pop("name", _DEFAULTS[section]), str, f"{where}.name")
-    config = registry.find(_PARTS[section], name).load_options()
+    name = conversion.convert(options.pop("name", DEFAULTS[section]), str, f"{where}.name")
+    config = registry.find(PARTS[section], name).load_options()
     return Part(name, conversion.build(config, options, where))
 
 
@@ -86,7 +87,7 @@ def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
     if not isinstance(phases, list) or not all(isinstance(phase, Mapping) for phase in phases):
         raise UsageError("phases is a list of tables, such as [[phases]] with share = 0.5")
     made = []
-    base = {"name": _DEFAULTS["objective"], **values.get("objective", {})}
+    base = {"name": DEFAULTS["objective"], **values.get("objective", {})}
     for index, phase in enumerate(phases):
         where = f"phases.{index}"
         for key in phase:
@@ -115,7 +116,7 @@ def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
 
 
 def _example(section: str) -> str:
-    return "name=..." if section in _PARTS else f"{fields(_CONFIGS[section])[0].name}=..."
+    return "name=..." if section in PARTS else f"{fields(CONFIGS[section])[0].name}=..."
 
 
 def bundled() -> list[str]:
@@ -158,8 +159,8 @@ def resolve(
 def _forget_another_part(values: dict[str, Any], path: list[str], name: Any) -> None:
     """Where an assignment names another architecture, objective, ...: drop the recipe's options of the one before."""
     section, part = path[0], values.get(path[0], {})
-    another = section in _PARTS and path[1:] == ["name"] and isinstance(part, dict)
-    if another and part.get("name", _DEFAULTS[section]) != name:
+    another = section in PARTS and path[1:] == ["name"] and isinstance(part, dict)
+    if another and part.get("name", DEFAULTS[section]) != name:
         values[section] = {}
 
 

@@ -113,17 +113,19 @@ class GuardConfig(Checked):
     """
 
     tries: Natural = 3
-    """How often it goes back, in all."""
+    """How often the run goes back, in all; then it ends with an error."""
     lr_factor: PositiveShare = 0.5
-    """What the learning rate is multiplied by each time."""
+    """What the learning rate is multiplied by each time that the run goes back."""
     window: Count = 20
     """The last steps whose mean energy difference is looked at."""
     difference: NotNegative = 5.0
-    """What that may reach; 0 switches the check off."""
+    """What the mean energy difference may reach; 0 switches the check off."""
     spread: NotNegative = 1e-3
-    """The standard deviation that the newest negative samples have from one another at least; 0 switches it off."""
+    """The standard deviation that the newest negative samples have from one another at least; 0 switches the check
+    off."""
     distance: NotNegative = 0.0
-    """Their mean distance to the nearest other at least, per root of the number of values; 0 switches it off."""
+    """The mean distance of the newest negative samples to the nearest other at least, per root of the number of values;
+    0 switches the check off."""
 
 
 EVAL_DISTANCE, EVAL_SCORE = "eval_distance", "eval_score"

@@ -98,7 +98,7 @@ class LangevinConfig(Checked):
     noise: NotNegative = 0.001
     """The standard deviation of a step's noise."""
     clamp: bool = True
-    """Whether images are clamped to [0, 1] after a step."""
+    """Whether images are clamped to [0, 1] after each step."""
 
 
 @dataclass(frozen=True)
@@ -166,15 +166,15 @@ class ICDConfig(CDConfig):
     kl_loss: bool = True
     """The KL loss; `false` switches it off."""
     kl_energy: NotNegative = 1.0
-    """The weight of its energy part."""
+    """The weight of the KL loss's energy part."""
     kl_entropy: NotNegative = 0.3
-    """The weight of its entropy part."""
+    """The weight of the KL loss's entropy part."""
     kl_samples: Count = 128
-    """Samples of a batch that it is taken on, at most."""
+    """Samples of a batch that the KL loss is taken on, at most."""
     kl_steps: Literal["last", "all"] = "last"
-    """The sampler steps that it goes back through."""
+    """The sampler steps that the KL loss goes back through."""
     kl_chunk: Count = 32
-    """Samples whose graphs are built at a time; fewer need less memory, and give the same gradient."""
+    """Samples of the KL loss whose graphs are built at a time; fewer need less memory, and give the same gradient."""
     entropy_neighbors: Count = 100
     """Past samples that the entropy part compares with."""
     entropy_after: Natural = 1_000
@@ -217,17 +217,17 @@ class MatchingConfig(Checked):
     cd_weight: NotNegative = 0.0
     """Above 0: the weight of contrastive divergence near the data."""
     cd_clamp: NotNegative = 0.005
-    """How far under 0 its weighted difference of energies may go; 0: no clamp."""
+    """How far under 0 the weighted difference of energies may go; 0: no clamp."""
     steps: Count = 200
-    """Steps of its chains."""
+    """Steps of the chains of contrastive divergence."""
     step_time: Positive = 0.01
-    """The time that a step of its chains takes."""
+    """The time that a step of the chains takes."""
     temperature: NotNegative = 0.0025
-    """The temperature of its chains from time 1 on."""
+    """The temperature of the chains from time 1 on."""
     cutoff: Share = 1.0
-    """The time up to which their temperature is 0."""
+    """The time up to which the chains' temperature is 0."""
     from_data: Share = 0.5
-    """The share of its chains that start from data; the others start from noise."""
+    """The share of the chains that start from data; the others start from noise."""
     label_weight: NotNegative = 0.0
     """Above 0: the weight of the labels' loss."""
     label_temperature: Positive = 0.0625
