@@ -72,6 +72,7 @@ def is_whole(line: bytes) -> bool:
 
 @given(st.lists(LINES, max_size=6), st.binary(max_size=20))
 @example([STEP.encode()], b"\n\r")
+@example([b'{"step":\r1}'], b"")
 def test_any_bytes_are_read_and_whole_lines_kept(tmp_path_factory, lines, rest):
     data = b"\n".join([*lines, rest])
     found = read(tmp_path_factory.getbasetemp(), data)

@@ -278,7 +278,7 @@ def test_what_comes_from_files_is_text(pictures, name, about, label, key):
     )
     tame = replace(
         pictures,
-        curves=charts({"step": k, "gradient_x": k, "gradient_y": k} for k in range(3)),
+        curves=charts("gradient"),
         results=[QualityResult({"a": Metric(1.0, low=0.5, high=2.0)}, n=3)],
     )
     page, plain = checked(shown.html()), checked(tame.html())
