@@ -64,7 +64,7 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
 
 
 def of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values of a run or a model; where they are from before recipes had `compose`, with what it would have said."""
+    """The values of a run or a model; where recipes did not have `compose` yet, with what it would have said."""
     objective, network = values.get("objective"), values.get("network")
     if "compose" in values or not isinstance(objective, Mapping) or not isinstance(network, Mapping):
         return values

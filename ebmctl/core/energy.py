@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,14 @@ class Conditioned:
         return self.label.expand(len(x), -1)
 
 
+@runtime_checkable
+class Foldable(Protocol):
+    """A layer that computes something from its parameters alone, such as standardised weights."""
+
+    def folded(self) -> nn.Module:
+        """The same map with what it computes as plain, fixed parameters."""
+
+
 def frozen(network: EnergyNetwork) -> EnergyNetwork:
     """A copy with fixed parameters: Omega(theta) in Algorithm 1. Gradients to the image are kept.
 
@@ -124,9 +132,8 @@ class Autocast(EnergyNetwork):
 
 def _fold(module: nn.Module) -> None:
     for name, child in module.named_children():
-        folded = getattr(child, "folded", None)
-        if folded is not None:
-            setattr(module, name, folded())
+        if isinstance(child, Foldable):
+            setattr(module, name, child.folded())
         else:
             _fold(child)
 

@@ -33,6 +33,13 @@ class Reporting(Protocol):
         """Figures by name, such as the rate of acceptance, of the steps since this was last asked."""
 
 
+@runtime_checkable
+class HasStepSize(Protocol):
+    """What a sampler's settings may have: the size of its step down the gradient."""
+
+    step_size: float
+
+
 class Langevin:
     """x <- clamp(y - step_size * grad E(y)) with y = x + noise * N(0, 1), clamped to [0, 1].
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.core.energy import energy_gradient
-from ebmctl.core.langevin import run
+from ebmctl.core.langevin import HasStepSize, run
 from ebmctl.core.noise import seeded
 from ebmctl.errors import EbmctlError
 from ebmctl.models.model import Model
@@ -68,8 +68,11 @@ class Chains:
         Raises NotDrawnError for a sampler that has no step size.
         """
         plan = self.plan
-        size = plan.flow.time / plan.flow.steps if plan.flow.steps else getattr(plan.sampler.options, "step_size", None)
-        if size is None:
+        if plan.flow.steps:
+            size = plan.flow.time / plan.flow.steps
+        elif isinstance(plan.sampler.options, HasStepSize):
+            size = plan.sampler.options.step_size
+        else:
             raise NotDrawnError(f"the sampler {plan.sampler.name} has no step size")
         for _ in range(steps):
             x = (x - size * energy_gradient(self.energy, x)).clamp(0, 1)
