@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from docs.generate import commands
 from tests import authors_program
 from tests.test_cli import call, process
 from tests.test_import import written
@@ -93,28 +95,49 @@ def run(arguments: list[str]) -> tuple[int, str]:
 
 
 def test_pages_have_commands():
-    commands = [
-        c for page in PAGES for language, code in snippets(page.read_text()) if language == "console" for c in [code]
-    ]
-    assert len(commands) > 8
-
-
-COMMANDS = ([], ["train"], ["sample"], ["ood"], ["data", "prepare"], ["plugins"], ["plugins", "new"])
-COMMANDS += (
-    ["compose"],
-    ["evaluate"],
-    ["push"],
-    ["zoo", "list"],
-    ["zoo", "show"],
-    ["zoo", "pull"],
-    ["zoo", "verify"],
-    ["zoo", "import"],
-)
+    blocks = [code for page in PAGES for language, code in snippets(page.read_text()) if language == "console"]
+    assert len(blocks) > 8
 
 
 def test_every_option_of_the_readme_exists():
     """Options are mentioned in running text, too."""
-    known = set(re.findall(r"--[a-z][a-z-]+", "".join(call(*c, "--help")[1] for c in COMMANDS)))
+    known = set(re.findall(r"--[a-z][a-z-]+", "".join(call(*c, "--help")[1] for c in commands.known())))
     for page in PAGES:
         mentioned = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text()))
         assert mentioned <= known, page.name
+
+
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+
+
+def files_in(text: str) -> dict[str, list[Path]]:
+    """What a page names in the repository, a module also without its ending, and the files that this is."""
+    named = re.findall(r"`((?:ebmctl|bench|tests|docs|plugins)/[\w./*-]+|pyproject\.toml)`", text)
+    return {
+        name: [*ROOT.glob(name), *ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/*.py")]
+        for name in named
+        if "NAME" not in name
+    }
+
+
+@pytest.mark.parametrize("page", [*PAGES, CONTRIBUTING], ids=lambda page: page.name)
+def test_files_and_names_in_pages_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    own = {"tests/test_sampler.py"} if page.name == "plugins.md" else set()  # of the plugin that the page is about
+    assert {name for name, files in files_in(text).items() if not files} == own
+    for module, name in re.findall(r"`(ebmctl(?:\.\w+)*?)(?:\.(\w+))?`", text):
+        assert not name or hasattr(importlib.import_module(module), name) or importlib.import_module(f"{module}.{name}")
+    for module in re.findall(r"python -m ((?:bench|docs|tests)\.\w+)", text):
+        assert importlib.util.find_spec(module), module
+
+
+def test_names_in_contributing_are_in_the_files_that_it_names():
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    files = [file for files in files_in(text).values() for file in files if file.is_file()]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    folders = {path.name for path in (ROOT / "ebmctl").iterdir()}
+    for name in re.findall(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?)`", text):
+        assert (
+            name in folders or name.endswith((".py", ".toml")) or re.search(rf"\b{name.rpartition('.')[2]}\b", code)
+        ), name
+    assert len(text.splitlines()) < 90
