@@ -111,6 +111,7 @@ def test_ranges_are_checked(values, message):
 def test_ends_of_ranges():
     assert [x for x in (0, 0.5, 1) if x in Range(above=0, most=1)] == [0.5, 1]
     assert [x for x in (0, 0.5, 1) if x in Range(0, under=1)] == [0, 0.5]
+    assert float("nan") not in Range(most=1)
     assert [str(Range(above=0, most=1)), str(Range(0, under=1)), str(Range(above=0))] == [
         "above 0 and at most 1",
         "at least 0 and under 1",

@@ -11,6 +11,8 @@ from typing import Any, Generic
 
 from docs.generate import markdown
 
+WIDTH = 92  # what a page shows of a line of code
+
 
 class Text(str):
     """A text that `inspect` shows without quotes."""
@@ -50,7 +52,7 @@ def head(name: str, thing: Any) -> str:
     start = f"{'class' if inspect.isclass(thing) else 'def'} {name}"
     found = signature(thing)
     line = start + str(found)
-    if len(line) <= markdown.WIDTH - 4:
+    if len(line) <= WIDTH:
         return line
     inside, end = [f"    {part}," for part in _parameters(found)], str(found).rpartition(")")[2]
     return "\n".join([f"{start}(", *inside, f"){end}"])

@@ -40,7 +40,7 @@ class DataConfig(Checked):
     channels: Annotated[int, OneOf((1, 3))] = 3
     """1 for grey, 3 for colour."""
     label: str = ""
-    """The attribute whose values condition the energy, or "class" for the dataset's classes; empty: an unconditional
+    """The attribute whose values condition the energy, or `"class"` for the dataset's classes; empty: an unconditional
     model."""
     label_dropout: Share = 0.0
     """The share of images whose label is zero in training, so that the network learns the energy of all of them too,
@@ -63,7 +63,7 @@ class OptimizerConfig(Checked):
     lr: Positive = 2e-4
     """The learning rate."""
     decay: Literal["none", "cosine"] = "none"
-    """How the learning rate falls: "cosine": to 0 over the phase."""
+    """How the learning rate falls: `"cosine"`: to 0 over the phase."""
     betas: tuple[Decay, Decay] = (0.0, 0.9)
     """Adam's decays of the gradient's mean and square."""
     eps: Positive = 1e-8

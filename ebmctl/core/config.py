@@ -38,11 +38,11 @@ class ResidualConfig(Checked):
     scales: Count = 3
     """How many scales; at most as many as stages."""
     norm: Norm = "auto"
-    """The norm of a block; "auto": instance norm up to 128 channels, group norm of 32 groups above."""
+    """The norm of a block; `"auto"`: instance norm up to 128 channels, group norm of 32 groups above."""
     spectral_norm: bool = False
     """Spectral normalisation of the weights, in place of weight standardisation."""
     coarse_width: WidthOrNone = 0
-    """Above 0: the channels that the coarser scales start with; they then keep weight standardisation and the "auto"
+    """Above 0: the channels that the coarser scales start with; they then keep weight standardisation and the `"auto"`
     norm whatever the full scale has, as in the authors' networks for CelebA-HQ, LSUN, ImageNet and objects."""
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ class DenoisingConfig(Checked):
     middle: Annotated[int, Range(1, MAX_BLOCKS)] = 1
     """Residual blocks at the smallest size."""
     norm: Norm = "auto"
-    """The norm of a block; "auto": instance norm up to 128 channels, group norm of 32 groups above."""
+    """The norm of a block; `"auto"`: instance norm up to 128 channels, group norm of 32 groups above."""
     scale: Positive = 0.55
     """Where the energy's scale starts: under Energy Matching the length of its gradient, as the root mean square of
     image less noise."""
@@ -151,7 +151,7 @@ class CDConfig(Checked):
     buffer_size: Count = 10_000
     """Images that the replay buffer holds."""
     buffer_policy: Policy = "reservoir"
-    """What a full buffer keeps: "reservoir": a uniform sample of all images ever added; "fifo": the latest."""
+    """What a full buffer keeps: `"reservoir"`: a uniform sample of all images ever added; `"fifo"`: the latest."""
     energy_regularizer: NotNegative = 1.0
     """The weight of the mean square of the energies, which keeps them near 0."""
 
