@@ -13,7 +13,7 @@ from ebmctl.training.trainer import Trainer
 
 
 class OneOfTwo:
-    """The accelerator of one of two processes; `gradient` and `told` make up the other one's from this one's."""
+    """The accelerator of one of two processes; `gradient` and `gathered` make the other's tensors from this one's."""
 
     num_processes = 2
     device = torch.device("cpu")
@@ -22,17 +22,17 @@ class OneOfTwo:
         self,
         rank: int = 0,
         gradient: Callable[[Tensor], Tensor] = torch.clone,
-        told: Callable[[Tensor], Tensor] = torch.clone,
+        gathered: Callable[[Tensor], Tensor] = torch.clone,
     ) -> None:
         self.process_index, self.is_main_process = rank, rank == 0
-        self.gradient, self.told = gradient, told
+        self.gradient, self.gathered = gradient, gathered
 
     def reduce(self, tensor: Tensor, reduction: str = "sum") -> Tensor:
         both = torch.stack([tensor, self.gradient(tensor)])
         return {"sum": both.sum(0), "mean": both.mean(0)}[reduction]
 
     def gather(self, tensor: Tensor) -> Tensor:
-        return torch.cat([tensor, self.told(tensor)])
+        return torch.cat([tensor, self.gathered(tensor)])
 
 
 class Spy:

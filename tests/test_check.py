@@ -17,8 +17,9 @@ from ebmctl.data.drawn import faces
 from ebmctl.data.transform import to_float
 from ebmctl.errors import UsageError
 from ebmctl.evaluation import composition as checks
+from ebmctl.evaluation import pixels
 from ebmctl.evaluation.intervals import wilson
-from ebmctl.evaluation.results import Beside, CompositionResult
+from ebmctl.evaluation.results import CompositionResult, PixelStatistic
 from ebmctl.models.classifier import Classifier, ClassifierConfig, Head, heads_of, save_classifier, targets
 from tests.test_classifier import tiny
 from tests.test_cli import call
@@ -118,19 +119,19 @@ def test_what_holds_for_no_image(own) -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_figures_of_pixels() -> None:
+def test_statistics_of_pixels() -> None:
     flat = torch.full((4, 3, 8, 8), 0.5)
     board = ((torch.arange(8)[:, None] + torch.arange(8)) % 2).float().expand(4, 3, -1, -1)
     red = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(4, -1, 8, 8)
-    found = {name: values.composed for name, values in checks.look(flat, board).items()}
+    found = {name: values.composed for name, values in pixels.look(flat, board).items()}
     assert found == pytest.approx(
         {"sharpness": 0, "brightness": 0.5, "contrast": 0, "saturation": 0, "clipped": 0, "histogram distance": 1},
         abs=1e-5,
     )
-    assert checks.sharpness(board).item() == pytest.approx(4)
-    assert checks.look(red, board)["saturation"] == Beside(1, 0)
-    assert checks.look(red, board)["clipped"] == Beside(1, 1)
-    assert "saturation" not in checks.look(flat[:, :1], board[:, :1])
+    assert pixels.sharpness(board).item() == pytest.approx(4)
+    assert pixels.look(red, board)["saturation"] == PixelStatistic(1, 0)
+    assert pixels.look(red, board)["clipped"] == PixelStatistic(1, 1)
+    assert "saturation" not in pixels.look(flat[:, :1], board[:, :1])
 
 
 def test_a_concept_that_nobody_can_tell(own, tmp_path) -> None:

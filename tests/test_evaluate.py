@@ -38,11 +38,11 @@ def test_generation_is_resumed(digits, tmp_path, monkeypatch):
     assert whole.shape == (7, 1, 16, 16)
     assert whole.dtype == torch.uint8
     few = Generation(digits.recipe.sampling_plan(**FEW), n=7, batch=3)
-    heard = []
-    batches = few.pixels(digits, tmp_path / "kept", lambda done, n: heard.append((done, n)))
+    calls = []
+    batches = few.pixels(digits, tmp_path / "kept", lambda done, n: calls.append((done, n)))
     next(batches), next(batches)
     batches.close()  # interrupted
-    assert heard == [(3, 7)]
+    assert calls == [(3, 7)]
     assert len(list((tmp_path / "kept").rglob("*.png"))) == 6
     asked = []
     samples = generation.samples
@@ -137,7 +137,7 @@ def test_only_like_results_are_put_side_by_side(fake, tmp_path):
         with pytest.raises(EbmctlError, match=f"projection precision has {key.replace('_', ' ')}"):
             compare(Path("a.json"), Path("b.json"))
     Path("b.json").write_text(json.dumps({"metrics": {"fid": {"value": 1}}}))
-    with pytest.raises(EbmctlError, match="no figure in common"):
+    with pytest.raises(EbmctlError, match="no metric in common"):
         compare(Path("a.json"), Path("b.json"))
     interval = {"value": 0.5, "low": 0.25, "high": 0.75}
     row = {"out": "noise", **dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), interval)}

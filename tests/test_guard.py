@@ -11,7 +11,7 @@ from ebmctl.config.schema import GuardConfig
 from ebmctl.errors import DivergedError, UsageError
 from ebmctl.training.folder import RunFolder
 from ebmctl.training.gradients import check_bound
-from ebmctl.training.guard import Guard, nearest_distance, spread
+from ebmctl.training.guard import Guard, nearest_distance, standard_deviation
 from ebmctl.training.loop import Finished, RolledBack, train
 from ebmctl.training.trainer import fit
 from tests.test_run import recipe, trainer
@@ -122,17 +122,17 @@ def test_what_the_guard_sees(generator):
 def test_the_difference_is_averaged_over_the_window_and_may_run_away_either_way():
     for sign in (1, -1):
         guard = Guard(GuardConfig(window=3, difference=1.0), [])
-        told = [
+        problems = [
             guard.problem({"energy_difference": sign * value}, None) for value in (0.9, 0.9, 1.5, 0.3, 0.3, 2.5, 0.3)
         ]
         means = (0.9, 0.9, 1.1, 0.9, 0.7, 3.1 / 3, 3.1 / 3)  # of the last three at most
-        assert [text is not None for text in told] == [mean > 1 for mean in means]
-        assert f"({sign * 1.1:+.3g} on average of 3 steps)" in told[2]
+        assert [text is not None for text in problems] == [mean > 1 for mean in means]
+        assert f"({sign * 1.1:+.3g} on average of 3 steps)" in problems[2]
 
 
 def test_after_a_roll_back_the_guard_forgets_what_led_to_it(tmp_path, monkeypatch):
     """Else the differences of the steps that are taken back would take the run back again at once."""
-    monkeypatch.setattr("ebmctl.training.guard.spread", lambda _: 1.0)
+    monkeypatch.setattr("ebmctl.training.guard.standard_deviation", lambda _: 1.0)
     made = trainer("guard.difference=10.0", "guard.window=6", "guard.tries=1")
     inner, calls = made.train_step, [0]
 
@@ -159,7 +159,7 @@ def test_the_bound_is_for_the_mean_energy_of_a_scale_on_either_side():
 def test_measures_of_collapse():
     black_and_white = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 4, 4)
     assert nearest_distance(black_and_white) == pytest.approx(1.0)
-    assert spread(black_and_white) == pytest.approx(0.5**0.5)
+    assert standard_deviation(black_and_white) == pytest.approx(0.5**0.5)
 
 
 @pytest.mark.parametrize(("change", "message"), [("guard.tries=-1", "tries"), ("guard.lr_factor=0.0", "lr_factor")])

@@ -79,7 +79,7 @@ def test_energies_are_the_authors(kind, width, classes, options, multiscale):
         kind, width, classes=classes, multiscale=multiscale, spectral=flags["spec_norm"], norm=flags["norm"]
     )
     found = recognise(state, flags)
-    assert (found.gaps, found.leftovers, found.stale) == ([], [], 0)
+    assert (found.missing, found.unexpected, found.stale) == ([], [], 0)
     network = ResidualEnergy(found.config, found.channels, found.labels)
     network.load_state_dict(found.state)
     draw = torch.Generator().manual_seed(1)
@@ -95,9 +95,9 @@ def test_energies_are_the_authors(kind, width, classes, options, multiscale):
 def test_mnist():
     state = theirs.tensors("mnist", 8, classes=512)
     found = recognise(state, {"cond": False, "self_attn": True})
-    assert (found.kind, found.gaps, found.leftovers) == ("MNIST", [], [])
+    assert (found.kind, found.missing, found.unexpected) == ("MNIST", [], [])
     conditional = recognise(state, {"cond": True})  # their program can't run it: the label map has another size
-    assert "map_fc1.weight" in conditional.leftovers
+    assert "map_fc1.weight" in conditional.unexpected
 
 
 def test_without_flags_the_attention_is_known_by_its_scale():

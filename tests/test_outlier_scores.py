@@ -74,5 +74,5 @@ def test_outside_images_are_the_ones_that_should_score_higher(detector):
     inside, outside = (made.of_set(name).scores.numpy() for name in (NOISE, CONSTANT))
     _, compared = made.compare([CONSTANT])
     assert np.mean(outside[None] > inside[:, None]) == 0
-    assert compared.figures["auroc"].value == 0
-    assert compared.figures["fpr95"].value == 1
+    assert compared.metrics["auroc"].value == 0
+    assert compared.metrics["fpr95"].value == 1

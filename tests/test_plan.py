@@ -98,10 +98,10 @@ def test_a_model_of_before_composes_as_it_did(network, objective, strength, temp
         "network": {"name": "denoising", **network},
         "objective": {"name": "energy-matching", **objective},
     }
-    made = recipes.from_mapping(recipes.of_today(values)).compose
+    made = recipes.from_mapping(recipes.migrated(values)).compose
     assert (made.strength, made.or_temperature) == (strength, temperature)
     own = {**values, "compose": {"strength": 2.0}}
-    assert recipes.from_mapping(recipes.of_today(own)).compose.strength == 2.0
+    assert recipes.from_mapping(recipes.migrated(own)).compose.strength == 2.0
 
 
 def test_the_shipped_concepts_say_how_strong_they_are():

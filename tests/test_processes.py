@@ -34,7 +34,7 @@ def test_a_step_is_that_of_the_averaged_gradient():
 
 
 def test_what_diverges_in_another_process_leaves_the_weights_here():
-    made = Trainer(recipe(), images(), OneOfTwo(told=torch.ones_like))
+    made = Trainer(recipe(), images(), OneOfTwo(gathered=torch.ones_like))
     before = [p.detach().clone() for p in made.parameters]
     with pytest.raises(DivergedError, match="at step 1: in another process"):
         made.train_step(next(made.batches()))

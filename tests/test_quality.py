@@ -1,4 +1,4 @@
-"""Figures of quality against closed forms and torch-fidelity itself, and what they are taken from."""
+"""Quality metrics against closed forms and torch-fidelity itself, and what they are taken from."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ebmctl.config.dataset import DatasetName
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation import extractors
 from ebmctl.evaluation.extractors import ClassifierExtractor, Features, InceptionExtractor, find_extractor, joint
-from ebmctl.evaluation.quality import METRICS, extract, figures
+from ebmctl.evaluation.quality import METRICS, compute_metrics, extract
 from tests.projection import Projection
 
 
 def quality(a: torch.Tensor, b: torch.Tensor, *metrics: str, published: bool = False) -> dict[str, float]:
     extractor = SimpleNamespace(name="x", weights_sha256=None, resize="none", published=published)
-    found = figures(Features(a, a), Features(b, b), metrics, extractor)
+    found = compute_metrics(Features(a, a), Features(b, b), metrics, extractor)
     return {name: values.value for name, values in found.items()}
 
 
@@ -120,7 +120,7 @@ def test_a_classifier_as_extractor(generator):
     found = extract(extractor, torch.split(pixels, 4))
     assert found.features.shape == (11, 6)
     assert found.logits.exp().sum(1).tolist() == pytest.approx([1] * 11)
-    named = figures(found, found, METRICS, extractor)
+    named = compute_metrics(found, found, METRICS, extractor)
     assert list(named) == [
         f"classifier.digits {name}" for name in ("frechet-distance", "score", "kernel-distance", "precision", "recall")
     ]

@@ -30,7 +30,7 @@ def test_energies_and_gradients_equal_the_authors(name, weights):
     expected = load_file(FOLDER / f"{name}.expected.safetensors")
     prefix = "ema_" if weights == "ema" else ""
     found = recognise(theirs[f"{prefix}model_state_dict_0"], theirs["FLAGS"])
-    assert (found.gaps, found.leftovers) == ([], [])
+    assert (found.missing, found.unexpected) == ([], [])
     network = ResidualEnergy(found.config, channels=expected["x"].shape[1])
     network.load_state_dict(found.state)
     for candidate in (network, frozen(network)):

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from ebmctl.errors import EbmctlError
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.results import (
-    Beside,
     CardRow,
     CompositionResult,
     Histograms,
@@ -25,6 +24,7 @@ from ebmctl.evaluation.results import (
     Metric,
     OutlierResult,
     OutlierRow,
+    PixelStatistic,
     QualityResult,
     Result,
     read_result,
@@ -65,7 +65,8 @@ def test_made_and_read(tmp_path):
         QualityResult({}, n=10, figures=(), report="x.html"),
         CompositionResult(
             "a & b", {"a": "ab", "b": None}, 4, {"a": share, "b": share}, share, Judge("faces"), {"shared": False},
-            look={"contrast": Beside(0.5, 0.25)}, histogram=Histograms((1.0, 0.0), (0.5, 0.5)), reported={"rate": 0.5},
+            look={"contrast": PixelStatistic(0.5, 0.25)},
+            histogram=Histograms((1.0, 0.0), (0.5, 0.5)), reported={"rate": 0.5},
         ),
     ):  # fmt: skip
         used(made)

@@ -30,13 +30,21 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_an_entry_is_read(tmp_path: Path) -> None:
-    figure = '[[models."residual.toy".figures]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'
-    entry = zoo.read_zoo(written(tmp_path, GOOD + figure))["residual.toy"]
-    assert (entry.aliases, entry.shape, entry.figures) == (
+    metric = '[[models."residual.toy".metrics]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'
+    entry = zoo.read_zoo(written(tmp_path, GOOD + metric))["residual.toy"]
+    assert (entry.aliases, entry.shape, entry.metrics) == (
         ("toy",),
         (1, 16, 16),
-        (zoo.Figure("AUROC", 0.5, "ebmctl ood"),),
+        (zoo.ReportedMetric("AUROC", 0.5, "ebmctl ood"),),
     )
+
+
+def test_an_entry_with_the_old_key_of_its_metrics_is_read(tmp_path: Path) -> None:
+    old = '[[models."residual.toy".figures]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'
+    entry = zoo.read_zoo(written(tmp_path, GOOD + old))["residual.toy"]
+    assert entry.metrics == (zoo.ReportedMetric("AUROC", 0.5, "ebmctl ood"),)
+    with pytest.raises(EbmctlError, match=r"unknown key.*figures"):
+        zoo.read_zoo(written(tmp_path, GOOD + old + old.replace("figures", "metrics")))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_a_zoo_of_the_working_folder_adds_to_what_ships(own: Path) -> None:
     assert set(zoo.zoo()) == {*shipped, "residual.mine"}
     entry = zoo.find_entry("mine")
     assert entry
-    assert (entry.origin, entry.standing) == ("zoo.toml", "remote")
+    assert (entry.origin, entry.availability) == ("zoo.toml", "remote")
 
 
 def test_a_zoo_that_a_variable_names(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,12 +201,12 @@ def test_the_command_line(here: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     folder = tmp_path / "package" / "weights" / "toy"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 2000)
-    figure = '[[models."residual.toy".figures]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'
-    good = GOOD + f'sha256 = "{sha256(folder / "model.safetensors")}"\n' + figure
+    metric = '[[models."residual.toy".metrics]]\nname = "AUROC"\nvalue = 0.5\ncommand = "ebmctl ood"\n'
+    good = GOOD + f'sha256 = "{sha256(folder / "model.safetensors")}"\n' + metric
     monkeypatch.setattr(zoo, "PACKAGE", tmp_path / "package")
     (tmp_path / "package" / "zoo.toml").write_text(good)
     (row,) = json.loads(call("zoo", "list", "--json")[1])["models"]
-    assert (row["where"], row["bytes"], row["figures"][0]["command"]) == ("bundled", 2000, "ebmctl ood")
+    assert (row["where"], row["bytes"], row["metrics"][0]["command"]) == ("bundled", 2000, "ebmctl ood")
     assert "AUROC 0.5" in call("zoo", "list")[1]
     assert "ebmctl ood" in call("zoo", "show", "toy")[1]
     assert call("zoo", "verify")[0] == 0

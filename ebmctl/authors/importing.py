@@ -60,7 +60,7 @@ def import_checkpoint(path: Path, recipe_name: str, weights: Weights, label: str
         raise EbmctlError(text if str(path) in text else f"{path}: {text}") from error
     if found.channels != base.data.channels:
         raise UsageError(f"{path} is of images with {found.channels} channels, the recipe {recipe_name} of others")
-    found.leftovers.extend(
+    found.unexpected.extend(
         name
         for name in content
         if name.startswith(("model_state_dict_", "ema_model_state_dict_")) and not name.endswith("_dict_0")
@@ -104,7 +104,7 @@ def _recipe(base: Recipe, found: Recognised, flags: Mapping[str, Any], label: st
 
 def _whole(network: Part, found: Recognised) -> dict[str, Tensor]:
     """The weights, with the first values of a new network where the checkpoint has gaps."""
-    if not found.gaps:
+    if not found.missing:
         return found.state
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

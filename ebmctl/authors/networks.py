@@ -28,8 +28,8 @@ _BLOCK = re.compile(r"(res_?\d+[ab]?)\.")
 class Recognised:
     """What was found in the authors' tensors.
 
-    `state` has the parameters of `ResidualEnergy(config, channels, labels)` by our names. `gaps` names their tensors
-    that it needs and that are missing or have another shape, `leftovers` what the file holds beyond; with either, its
+    `state` has the parameters of `ResidualEnergy(config, channels, labels)` by our names. `missing` names their tensors
+    that it needs and that are missing or have another shape, `unexpected` what the file holds beyond; with either, its
     energies are not the authors'. `stale` counts spectral norms that had to be computed anew.
     """
 
@@ -38,8 +38,8 @@ class Recognised:
     channels: int
     labels: int
     state: dict[str, Tensor]
-    gaps: list[str]
-    leftovers: list[str]
+    missing: list[str]
+    unexpected: list[str]
     stale: int
 
 
@@ -62,18 +62,18 @@ def recognise(tensors: Mapping[str, Tensor], flags: Mapping[str, Any] | None = N
     needed = dict(_names(config, blocks, labels > 0))
     with torch.device("meta"):
         wanted = ResidualEnergy(config, channels, labels).state_dict()
-    state, gaps = _taken(theirs, needed, wanted)
-    left = [name for name in theirs if name not in needed.values() and not _unused(name, config, labels)]
+    state, missing = _taken(theirs, needed, wanted)
+    unexpected = [name for name in theirs if name not in needed.values() and not _unused(name, config, labels)]
     if blocks[0].startswith("res_"):
-        left += [f"FLAGS.{name}" for name in ("alias", "square_energy", "sigmoid") if flags.get(name)]
+        unexpected += [f"FLAGS.{name}" for name in ("alias", "square_energy", "sigmoid") if flags.get(name)]
     return Recognised(
         kind=_kind(blocks, theirs, classes),
         config=config,
         channels=channels,
         labels=labels,
         state=state,
-        gaps=gaps,
-        leftovers=left,
+        missing=missing,
+        unexpected=unexpected,
         stale=_refresh(state) if spectral else 0,
     )
 
@@ -174,17 +174,17 @@ def _taken(
     theirs: Mapping[str, Tensor], needed: Mapping[str, str], wanted: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors that fit, by our names; and the names of those that are missing or do not fit."""
-    state, gaps = {}, []
+    state, missing = {}, []
     for ours, tensor in wanted.items():
         name = needed[ours]
         found = theirs.get(name)
         if found is None:
-            gaps.append(name)
+            missing.append(name)
         elif found.shape != tensor.shape or not found.is_floating_point():
-            gaps.append(f"{name} {tuple(found.shape)} instead of {tuple(tensor.shape)}")
+            missing.append(f"{name} {tuple(found.shape)} instead of {tuple(tensor.shape)}")
         else:
             state[ours] = found.float()
-    return state, gaps
+    return state, missing
 
 
 def _refresh(state: dict[str, Tensor]) -> int:

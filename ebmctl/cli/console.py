@@ -190,17 +190,17 @@ class TrainingProgress(_WithBar):
             say(line)
 
 
-class Counting(_WithBar):
+class TaskProgress(_WithBar):
     """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then.
 
-    Where a result follows at once, `passing` leaves no trace of the bar, and says nothing of work that was soon done.
+    Where a result follows at once, `transient` leaves no trace of the bar, and says nothing of work that was soon done.
     """
 
-    def __init__(self, quiet_interval: float = 10.0, passing: bool = False) -> None:
-        self.interval, self.last_line, self.passing = quiet_interval, time.monotonic(), passing
+    def __init__(self, quiet_interval: float = 10.0, transient: bool = False) -> None:
+        self.interval, self.last_line, self.transient = quiet_interval, time.monotonic(), transient
         console = messages()
         self.tasks: dict[str, TaskID] = {}
-        self.bar = Progress(console=console, transient=passing) if console.is_terminal else None
+        self.bar = Progress(console=console, transient=transient) if console.is_terminal else None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` are done."""
@@ -208,7 +208,7 @@ class Counting(_WithBar):
             if what not in self.tasks:
                 self.tasks[what] = self.bar.add_task(what, total=total)
             self.bar.update(self.tasks[what], completed=done)
-        elif (done == total and not self.passing) or time.monotonic() - self.last_line >= self.interval:
+        elif (done == total and not self.transient) or time.monotonic() - self.last_line >= self.interval:
             self.last_line = time.monotonic()
             say(f"{what} {done:,} of {total:,}")
 

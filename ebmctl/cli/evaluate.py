@@ -104,8 +104,8 @@ def evaluate(
         page = Report(loaded, public_reference(model), generation, results, metrics_of(model)) if report else None
         chosen = named or loaded.recipe.data.dataset
         reference = Reference(chosen, data_dir or default_root(), "test" if split == "test" else "train", real, seed)
-        with console.Counting() as counting:
-            evaluation = Evaluation(loaded, reference, counting, console.say)
+        with console.TaskProgress() as progress:
+            evaluation = Evaluation(loaded, reference, progress, console.say)
             evaluation.run(request)
         result = QualityResult(
             metrics=evaluation.found,

@@ -75,14 +75,14 @@ def run_chains(
     Shows how far they are.
     """
     kept: list[Tensor] = []
-    with console.Counting(passing=True) as counting:
+    with console.TaskProgress(transient=True) as progress:
         for index in itertools.count():
             try:
                 frame = next(chains)
             except StopIteration as end:
                 return kept, end.value
             kept = [*kept, frame] if keep else [frame]
-            counting("drawing", index, count - 1)
+            progress("drawing", index, count - 1)
     raise AssertionError
 
 

@@ -26,7 +26,7 @@ def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
         if as_json:
             console.show({"models": rows}, as_json=True)
             return
-        header = ["name", "kind", "images", "where", "size", "figures"]
+        header = ["name", "kind", "images", "where", "size", "metrics"]
         console.table(
             header,
             [
@@ -36,7 +36,7 @@ def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
                     "x".join(map(str, row["shape"])),
                     row["where"] + (" (your own)" if row["origin"] else ""),
                     _size(row["bytes"]),
-                    "; ".join(f"{figure['name']} {figure['value']:g}" for figure in row["figures"]),
+                    "; ".join(f"{metric['name']} {metric['value']:g}" for metric in row["metrics"]),
                 ]
                 for row in rows
             ],
@@ -62,7 +62,7 @@ def show(
             row["aliases"] = ", ".join(entry.aliases)
             row["shape"] = " x ".join(map(str, entry.shape))
             row["bytes"] = _size(row["bytes"])
-            row["figures"] = "; ".join(f"{f.name} {f.value:g} ({f.command})" for f in entry.figures)
+            row["metrics"] = "; ".join(f"{m.name} {m.value:g} ({m.command})" for m in entry.metrics)
             row = {key: value for key, value in row.items() if value not in (None, "")}
         console.show(row, as_json)
 
@@ -132,13 +132,13 @@ def import_(
 
         made = import_checkpoint(file, recipe, "ema" if weights == "ema" else "model", label)
         found = made.found
-        for what, names in (("missing", found.gaps), ("left over", found.leftovers)):
+        for what, names in (("missing", found.missing), ("left over", found.unexpected)):
             for name in names:
                 console.say(f"{what}: {name}")
-        if (found.gaps or found.leftovers) and not allow_partial:
+        if (found.missing or found.unexpected) and not allow_partial:
             raise EbmctlError(
-                f"{file} is not wholly a {found.kind} network that is known: {len(found.gaps)} tensors are missing and "
-                f"{len(found.leftovers)} left over, so its energies would be others; --allow-partial imports the rest"
+                f"{file} does not match the {found.kind} network: {len(found.missing)} tensors are missing and "
+                f"{len(found.unexpected)} left over, so its energies would differ; --allow-partial imports it anyway"
             )
         if found.stale:
             console.say(f"{found.stale} spectral norms were never brought up to date, and are computed anew")
@@ -149,8 +149,8 @@ def import_(
             "parameters": sum(tensor.numel() for tensor in made.weights.values()),
             "scales": found.config.scales,
             "labels": list(made.config.labels),
-            "missing": found.gaps,
-            "left_over": found.leftovers,
+            "missing": found.missing,
+            "left_over": found.unexpected,
         }
         console.show(result if as_json else {k: v for k, v in result.items() if v != []}, as_json)
 
@@ -166,8 +166,11 @@ def _described(entry: ZooModel) -> dict[str, Any]:
 
     weights = entry.folder and entry.folder / "model.safetensors"
     described = conversion.plain(entry)
-    described["figures"] = [conversion.plain(figure) for figure in entry.figures]
-    described |= {"where": entry.standing, "bytes": weights.stat().st_size if weights and weights.is_file() else None}
+    described["metrics"] = [conversion.plain(metric) for metric in entry.metrics]
+    described |= {
+        "where": entry.availability,
+        "bytes": weights.stat().st_size if weights and weights.is_file() else None,
+    }
     described.setdefault("origin", None)
     if not entry.published:
         described |= {"train": entry.how_to_train, "import": entry.how_to_import}
@@ -177,7 +180,7 @@ def _described(entry: ZooModel) -> dict[str, Any]:
 def _verified(entry: ZooModel) -> dict[str, Any]:
     from ebmctl.models import zoo
 
-    row: dict[str, Any] = {"name": entry.name, "where": entry.standing}
+    row: dict[str, Any] = {"name": entry.name, "where": entry.availability}
     if row["where"] not in ("bundled", "cached"):
         return {**row, "ok": None, "result": "not here"}
     try:

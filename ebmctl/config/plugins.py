@@ -177,7 +177,7 @@ def conflict(entries: Sequence[Entry]) -> str:
 
 
 def _collect(name: str, package: str, version: str, load: Callable[[], Any]) -> Plugin:
-    """Load one plugin and call its hooks; of a hook that fails nothing is taken."""
+    """Load one plugin and call its hooks; of a hook that fails nothing is registered."""
     manager = pluggy.PluginManager(OWN)  # one for each, so that none can spoil another
     manager.add_hookspecs(hookspecs)
     try:
@@ -188,19 +188,19 @@ def _collect(name: str, package: str, version: str, load: Callable[[], Any]) -> 
     entries: list[Entry] = []
     problems: list[str] = []
     for kind, hook in HOOKS.items():
-        taken = _Taken(kind, package, version)
+        registered = _Registrations(kind, package, version)
         try:
-            getattr(manager.hook, hook)(register=taken.add_folder if kind == "recipe" else taken.add)
+            getattr(manager.hook, hook)(register=registered.add_folder if kind == "recipe" else registered.add)
         except (Exception, SystemExit) as error:
             problems.append(f"{hook}: {in_a_line(error)}")
         else:
-            entries += taken.entries
+            entries += registered.entries
     if not (entries or problems):
         problems.append("it registers nothing; a hook is marked with @ebmctl.hookimpl")
     return Plugin(name, package, version, tuple(entries), "; ".join(problems) or None)
 
 
-class _Taken:
+class _Registrations:
     """Takes down what one hook of a plugin registers; raises where that has the wrong shape."""
 
     def __init__(self, kind: str, package: str, version: str) -> None:

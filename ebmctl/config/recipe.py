@@ -63,8 +63,8 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
         raise UsageError(str(error)) from error
 
 
-def of_today(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The values of a run or a model; where recipes did not have `compose` yet, with what it would have said."""
+def migrated(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of a run or a model, with the section `compose` that those from before it existed lack."""
     objective, network = values.get("objective"), values.get("network")
     if "compose" in values or not isinstance(objective, Mapping) or not isinstance(network, Mapping):
         return values

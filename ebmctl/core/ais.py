@@ -19,7 +19,7 @@ from ebmctl.core.energy import Energy
 from ebmctl.core.hmc import hmc_step
 
 PILOT_LIMIT = 5000  # levels that a pilot may need
-PILOT_SPREAD = 1.0  # standard deviation of the log-weights from one of a pilot's levels to the next
+PILOT_DEVIATION = 1.0  # standard deviation of the log-weights from one of a pilot's levels to the next
 PILOT_MOVES = 4
 ACCEPTANCE = (0.65, 0.85)  # between which a step size is left as it is
 REPLICATES = 500
@@ -197,8 +197,8 @@ class Annealing:
         """A trajectory and its rate of acceptance; step sizes vary, lest a trajectory be just one period long."""
         varied = size * (0.5 + float(torch.rand((), generator=self.generator, device=self.generator.device)) / 2)
         leapfrog, bounded = self.config.leapfrog, self.start.bounded
-        x, taken = hmc_step(energy, x, self.generator, step_size=varied, leapfrog=leapfrog, bounded=bounded)
-        return x, float(taken.double().mean())
+        x, accepted = hmc_step(energy, x, self.generator, step_size=varied, leapfrog=leapfrog, bounded=bounded)
+        return x, float(accepted.double().mean())
 
     def _plan(self) -> Schedule:
         """Levels where a few chains of a pilot find them to be needed, spread evenly over the number that is asked.
@@ -227,8 +227,8 @@ class Annealing:
         x = self.start.draw(min(16, self.config.chains), self.shape, self.generator)
         beta, size = 0.0, 0.5
         while beta < 1:
-            spread = float(self.difference(x).std())
-            beta = min(beta + PILOT_SPREAD / max(spread, 1e-12), 1.0)
+            deviation = float(self.difference(x).std())
+            beta = min(beta + PILOT_DEVIATION / max(deviation, 1e-12), 1.0)
             energy = self.between(beta)
             for _ in range(PILOT_MOVES):
                 x, rate = self._step(energy, x, size)

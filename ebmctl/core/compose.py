@@ -112,19 +112,19 @@ class EnergiesWithGradients:
         labels = None if self.labels is None else self.labels.repeat_interleave(len(x), 0)
         with torch.set_grad_enabled(gradient):
             energies = self.network(many, labels)
-            slopes = torch.autograd.grad(energies.sum(), many)[0] if gradient else many[:0]
-        return energies.detach().view(count, len(x)), slopes.view(-1, *x.shape)
+            gradients = torch.autograd.grad(energies.sum(), many)[0] if gradient else many[:0]
+        return energies.detach().view(count, len(x)), gradients.view(-1, *x.shape)
 
 
 class _WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, energies: EnergiesWithGradients) -> Tensor:
         found = [energies.evaluate(part, gradient=True) for part in torch.split(x, energies.images)]
-        ctx.save_for_backward(torch.cat([slopes for _, slopes in found], 1))
+        ctx.save_for_backward(torch.cat([gradients for _, gradients in found], 1))
         return torch.cat([values for values, _ in found], 1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        (slopes,) = ctx.saved_tensors
-        return (upstream[:, :, None, None, None] * slopes).sum(0), None
+        (gradients,) = ctx.saved_tensors
+        return (upstream[:, :, None, None, None] * gradients).sum(0), None

@@ -63,5 +63,5 @@ def hmc_step(
     end, turned = trajectory(energy, x, velocity, step_size=step_size, leapfrog=leapfrog, bounded=bounded)
     with torch.no_grad():
         change = hamiltonian(energy, end, turned) - hamiltonian(energy, x, velocity)
-    taken = metropolis(change, generator)
-    return torch.where(taken.view(-1, *[1] * (x.ndim - 1)), end, x).detach(), taken
+    accepted = metropolis(change, generator)
+    return torch.where(accepted.view(-1, *[1] * (x.ndim - 1)), end, x).detach(), accepted

@@ -21,7 +21,7 @@ from ebmctl.core.objective import Freeze, LossTerm, Objective
 from ebmctl.core.sampling import Augmentation
 
 NOISE_VARIANCE = 0.25  # of `gaussian_noise`
-HOTTEST = 2.0
+MAX_TEMPERATURE = 2.0
 
 
 class EnergyMatching(Objective):
@@ -134,9 +134,9 @@ def path_temperature(time: Tensor, least: float) -> Tensor:
     On the way x_t = (1 - t) n + t x with noise n of variance v, the velocity given a label is that without one plus
     v (1 - t) / t times the gradient of log p(c given x_t): the matched energies of two labels differ by as much. It
     falls to 0 where the data are; it is held at `least` there, so that labels still tell apart what has been drawn,
-    and at `HOTTEST` where all is noise.
+    and at `MAX_TEMPERATURE` where all is noise.
     """
-    return (NOISE_VARIANCE * (1 - time) / time.clamp_min(1e-6)).clamp(least, max(least, HOTTEST))
+    return (NOISE_VARIANCE * (1 - time) / time.clamp_min(1e-6)).clamp(least, max(least, MAX_TEMPERATURE))
 
 
 def contrast(energy: Conditioned, data: Tensor, samples: Tensor, config: MatchingConfig) -> LossTerm:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from ebmctl.core.energy import energy_gradient
 from ebmctl.core.langevin import HasStepSize, run
 from ebmctl.core.noise import seeded
 from ebmctl.errors import EbmctlError
+from ebmctl.evaluation.pixels import spread as spread  # paper_figures takes it from here
 from ebmctl.models.model import Model
 from ebmctl.models.sampling import make_parts, moments, start_noise
 
@@ -77,12 +77,6 @@ class Chains:
         for _ in range(steps):
             x = (x - size * energy_gradient(self.energy, x)).clamp(0, 1)
         return x.detach()
-
-
-def spread(images: Tensor) -> float:
-    """The mean distance of images (B, C, H, W) from one another, per pixel value (root mean square)."""
-    rows = images.flatten(1)
-    return float(torch.pdist(rows).mean() / rows.shape[1] ** 0.5)
 
 
 def _some(total: int, shown: int) -> set[int]:

@@ -10,21 +10,18 @@ from torch import Tensor
 
 from ebmctl.compose.composition import Composition
 from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted
-from ebmctl.core.augment import LUMA
 from ebmctl.data.base import DataRequest, ImageDataset
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.intervals import Interval, wilson
-from ebmctl.evaluation.results import Beside, CompositionResult, Histograms, Judge
+from ebmctl.evaluation.pixels import histogram, look, spread
+from ebmctl.evaluation.results import CompositionResult, Histograms, Judge
 from ebmctl.models.classifier import Classifier, Head, default_classifier, heads_of, load_classifier, targets
 from ebmctl.models.model import Model
 
 Decide = Callable[[Concept], Tensor]  # whether images have what a concept says, (B,)
 DATA = 5_000  # held-out images at most
-PAIRED = 1_000  # images at most whose distances to one another are taken
-BINS = 16
-CLIPPED = 0.02  # this near to 0 or 1
 
 
 @dataclass(frozen=True)
@@ -112,59 +109,6 @@ def holds(expression: Expression, decide: Decide) -> Tensor:
         return ~holds(expression.term, decide)
     parts = torch.stack([holds(term, decide) for term in expression.terms])
     return parts.all(0) if isinstance(expression, And) else parts.any(0)
-
-
-def spread(images: Tensor) -> float:
-    """The mean distance of two images (B, C, H, W) of 1,000 at most, over the root of the number of values."""
-    flat = images[:PAIRED].flatten(1).double()
-    distance = torch.pdist(flat).mean().item()
-    return float(distance / flat.shape[1] ** 0.5)
-
-
-def look(samples: Tensor, data: Tensor) -> dict[str, Beside]:
-    """Figures of the pixels of samples (B, C, H, W) beside the data's.
-
-    `histogram distance` is the share of pixel values that would have to move; the data's is that of its two halves.
-    """
-    middle = len(data) // 2
-    figures = {name: Beside(float(figure(samples)), float(figure(data))) for name, figure in FIGURES.items()}
-    if samples.shape[1] == 1:
-        del figures["saturation"]
-    own = _moved(data[:middle], data[middle:]) if middle else 0.0
-    return {**figures, "histogram distance": Beside(_moved(samples, data), own)}
-
-
-def histogram(images: Tensor) -> Tensor:
-    """The shares of pixel values in 16 bins from 0 to 1."""
-    return torch.histc(images.float(), BINS, 0, 1) / images.numel()
-
-
-def sharpness(images: Tensor) -> Tensor:
-    """The mean absolute Laplacian of the brightness."""
-    grey = _grey(images)
-    inner = grey[:, 1:-1, 1:-1]
-    around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    return (around - 4 * inner).abs().mean()
-
-
-FIGURES: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "sharpness": sharpness,
-    "brightness": torch.mean,
-    "contrast": lambda images: _grey(images).flatten(1).std(1).mean(),
-    "saturation": lambda images: (images.amax(1) - images.amin(1)).mean(),
-    "clipped": lambda images: ((images < CLIPPED) | (images > 1 - CLIPPED)).float().mean(),
-}
-
-
-def _grey(images: Tensor) -> Tensor:
-    """The brightness (B, H, W) of images (B, C, H, W)."""
-    if images.shape[1] == 1:
-        return images[:, 0]
-    return (images * torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)).sum(1)
-
-
-def _moved(samples: Tensor, data: Tensor) -> float:
-    return float((histogram(samples) - histogram(data)).abs().sum() / 2)
 
 
 def _name(term: Expression) -> str:

@@ -70,12 +70,12 @@ class EvaluationRequest:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of a model; `progress(what, done, all)` hears how far it is, `say` what is left out."""
+    """The figures of a model; `progress(what, done, all)` hears how far it is, `log(line)` what is left out."""
 
     model: Model
     reference: Reference
     progress: Progress
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     found: dict[str, Metric] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
@@ -93,7 +93,7 @@ class Evaluation:
             self.likelihood(request.likelihood, request.generation.n)
         if request.figures:
             figures = PaperFigures(
-                self.model, request.figures, self.say, request.generation.label, request.generation.seed
+                self.model, request.figures, self.log, request.generation.label, request.generation.seed
             )
             self.figures(figures, extractor, request)
             figures.training(request.run_metrics)
@@ -110,7 +110,7 @@ class Evaluation:
         except EbmctlError as error:
             if request.quality or named:
                 raise
-            self.say(f"without feature distances: {error}")
+            self.log(f"without feature distances: {error}")
             return None
 
     def quality(self, metrics: Sequence[str], extractor: Extractor, generation: Generation, keep: Path | None) -> None:
@@ -125,8 +125,8 @@ class Evaluation:
 
         real = quality.extract(extractor, (_after(pixels, counted) for pixels in images.pixels()))
         drawn = self._drawn(generation, keep)
-        figures = quality.figures(quality.extract(extractor, drawn), real, metrics, extractor)
-        self.found.update({name: _of(images, figure) for name, figure in figures.items()})
+        found = quality.compute_metrics(quality.extract(extractor, drawn), real, metrics, extractor)
+        self.found.update({name: _of(images, metric) for name, metric in found.items()})
 
     def likelihood(self, settings: LikelihoodSettings, n: int) -> None:
         """log Z, and bits per dimension of n images of the test split at most."""
@@ -161,6 +161,6 @@ def _after(value: Any, counted: Callable[[int], None]) -> Any:
     return value
 
 
-def _of(images: EvaluationImages, figure: Metric) -> Metric:
-    """A figure with the images that it is of; they were read to their end."""
-    return replace(figure, data=images.name, split=images.split, images_sha256=images.fingerprint["sha256_all"])
+def _of(images: EvaluationImages, metric: Metric) -> Metric:
+    """A metric with the images that it was computed from, all of which have been read."""
+    return replace(metric, data=images.name, split=images.split, images_sha256=images.fingerprint["sha256_all"])

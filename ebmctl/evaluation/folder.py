@@ -27,7 +27,7 @@ MOST_UNUSUAL = 20
 
 
 def score_folder(
-    detector: Detector, folder: Path, out: Path, keep: float, plot: Path | None, say: Callable[[str], None]
+    detector: Detector, folder: Path, out: Path, keep: float, plot: Path | None, log: Callable[[str], None]
 ) -> dict[str, Any]:
     """Write a CSV of file, score, percentile within the known test set, and whether it is over the threshold.
 
@@ -59,15 +59,15 @@ def score_folder(
                 scored, flagged = scored + 1, flagged + over
                 push = heapq.heappushpop if len(unusual) == MOST_UNUSUAL else heapq.heappush
                 push(unusual, (value, row, image))
-            say(f"scored {scored:,} of {len(files):,} images")
+            log(f"scored {scored:,} of {len(files):,} images")
         if not scored:
             raise EbmctlError(f"none of the {len(files)} images in {folder} can be read")
     if skipped:
         shown = ", ".join(skipped[:10]) + (", ..." if len(skipped) > 10 else "")
-        say(f"skipped {len(skipped)} of {len(files)} images that can't be read: {shown}")
+        log(f"skipped {len(skipped)} of {len(files)} images that can't be read: {shown}")
     if plot:
         save_grid(plot, torch.stack([image for *_, image in sorted(unusual, reverse=True)]))
-        say(f"the most unusual images are in {plot}")
+        log(f"the most unusual images are in {plot}")
     return {
         "output": str(out),
         "images": scored,

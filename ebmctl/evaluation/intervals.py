@@ -1,4 +1,4 @@
-"""Figures with their 95 % intervals."""
+"""Values with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Z = 1.959964  # of a normal distribution, 95 % within
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its 95 % interval."""
+    """A value and its 95 % interval."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""How well scores tell two sets apart, each figure with a bootstrap interval."""
+"""How well scores tell two sets apart, each metric with a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def separation(inside: Array, outside: Array, weights: Array | None = None) -> d
 
 
 def intervals(inside: Array, outside: Array, seed: int, replicates: int | None = None) -> dict[str, Interval]:
-    """The figures of `separation`, with 95 % percentile intervals from resampling both sets."""
+    """The metrics of `separation`, with 95 % percentile intervals from resampling both sets."""
     draw = np.random.default_rng(seed)
     found = []
     for _ in range(replicates or REPLICATES):

@@ -1,4 +1,4 @@
-"""Nearest training images, and the memorisation figure (the paper's Figure 13)."""
+"""Nearest training images, and the memorisation metric (the paper's Figure 13)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def flat(batches: Iterable[Tensor]) -> Tensor:
 
 
 def memorisation(samples: Tensor, held_out: Tensor, neighbours: Neighbours, distance: str) -> Metric:
-    """The memorisation figure of samples, beside that of held-out images, which no model has memorised."""
+    """The share of memorised samples, beside that of held-out images, which no model has memorised."""
     return Metric(
         neighbours.memorised(samples),
         held_out=neighbours.memorised(held_out),

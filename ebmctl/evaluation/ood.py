@@ -52,7 +52,7 @@ class Comparison:
     """An outside set against the inside one."""
 
     outside: Scored
-    figures: dict[str, Interval] = field(default_factory=dict)
+    metrics: dict[str, Interval] = field(default_factory=dict)
 
 
 class Detector:
@@ -74,13 +74,13 @@ class Detector:
         return Scored(str(name), found, images.fingerprint)
 
     def compare(self, outside: Sequence[DatasetName]) -> Iterator[Comparison]:
-        """The inside set first, then each outside one with its figures."""
+        """The inside set first, then each outside one with its metrics."""
         inside = self.of_set(self.inside)
         yield Comparison(inside)
         for name in outside:
             other = self.of_set(name)
-            figures = intervals(inside.scores.numpy(), other.scores.numpy(), self.settings.seed)
-            yield Comparison(other, figures)
+            metrics = intervals(inside.scores.numpy(), other.scores.numpy(), self.settings.seed)
+            yield Comparison(other, metrics)
 
     def result(self, found: Sequence[Comparison], command: str | None = None) -> OutlierResult:
         """The result of what `compare` gave."""
@@ -88,7 +88,7 @@ class Detector:
         rows = tuple(
             OutlierRow(
                 out=other.outside.name,
-                **other.figures,
+                **other.metrics,
                 n_in=len(inside.outside.scores),
                 n_out=len(other.outside.scores),
                 fingerprint=other.outside.fingerprint,

@@ -24,8 +24,10 @@ def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:
     return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
 
 
-def figures(generated: Features, real: Features, metrics: Iterable[str], extractor: Extractor) -> dict[str, Metric]:
-    """The figures by name, each with its extractor, its weights' checksum and how images were resized.
+def compute_metrics(
+    generated: Features, real: Features, names: Iterable[str], extractor: Extractor
+) -> dict[str, Metric]:
+    """The metrics by name, each with its extractor, its weights' checksum and how images were resized.
 
     By Inception these are `fid`, `is`, `kid`, `precision` and `recall`; by another extractor they begin with its
     name. Raises UsageError for fewer than `FEWEST` images.
@@ -33,11 +35,11 @@ def figures(generated: Features, real: Features, metrics: Iterable[str], extract
     if min(len(generated.features), len(real.features)) < FEWEST:
         raise UsageError(f"figures of quality take at least {FEWEST} generated and {FEWEST} real images")
     found: dict[str, Metric] = {}
-    for metric in metrics:
-        for name, figure in _one(metric, generated, real).items():
+    for requested in names:
+        for name, metric in _one(requested, generated, real).items():
             known = name if extractor.published else f"{extractor.name} {NAMES.get(name, name)}"
             found[known] = replace(
-                figure,
+                metric,
                 extractor=extractor.name,
                 weights_sha256=extractor.weights_sha256,
                 resize=extractor.resize,
@@ -47,21 +49,21 @@ def figures(generated: Features, real: Features, metrics: Iterable[str], extract
     return found
 
 
-def _one(metric: str, generated: Features, real: Features) -> dict[str, Metric]:
+def _one(requested: str, generated: Features, real: Features) -> dict[str, Metric]:
     a, b = generated.features, real.features
-    if metric == "fid":
+    if requested == "fid":
         fidelity = need_fidelity("metric_fid")
         first, second = (fidelity.fid_features_to_statistics(features) for features in (a, b))
         return {"fid": Metric(next(iter(fidelity.fid_statistics_to_metric(first, second, False).values())))}
-    if metric == "is":
+    if requested == "is":
         result = need_fidelity("metric_isc").isc_features_to_metric(generated.logits, SPLITS)
         return {"is": Metric(result["inception_score_mean"], std=result["inception_score_std"], splits=SPLITS)}
-    if metric == "kid":
+    if requested == "kid":
         size = min(SUBSET_SIZE, len(a), len(b))
         how = {"kid_subsets": SUBSETS, "kid_subset_size": size, "verbose": False}
         result = need_fidelity("metric_kid").kid_features_to_metric(a, b, **how)
-        value, spread = result["kernel_inception_distance_mean"], result["kernel_inception_distance_std"]
-        return {"kid": Metric(value, std=spread, subsets=SUBSETS, subset_size=size)}
+        value, std = result["kernel_inception_distance_mean"], result["kernel_inception_distance_std"]
+        return {"kid": Metric(value, std=std, subsets=SUBSETS, subset_size=size)}
     how = {"prc_neighborhood": NEIGHBOURS, "save_cpu_ram": True, "verbose": False}
     result = need_fidelity("metric_prc").prc_features_to_metric(a, b, **how)
     return {name: Metric(result[name], neighbours=NEIGHBOURS) for name in ("precision", "recall")}

@@ -36,8 +36,8 @@ class TrainingScore:
         chosen = torch.randperm(len(held_out), generator=torch.Generator().manual_seed(0))[: settings.n].tolist()
         images, labels = held_out.__getitems__(chosen)
         self.real = quality.extract(self.extractor, torch.split(images, BATCH))
-        asked = condition(data.label, held_out, labels)
-        counts = [len(chosen)] if asked is None else asked.sum(0).round().long().tolist()
+        condition_rows = condition(data.label, held_out, labels)
+        counts = [len(chosen)] if condition_rows is None else condition_rows.sum(0).round().long().tolist()
         self.parts = list(zip(condition_labels(recipe, held_out) or (None,), counts, strict=True))
 
     def __call__(self, model: Model) -> dict[str, float]:
@@ -46,7 +46,7 @@ class TrainingScore:
         if not drawn.isfinite().all():
             return {}
         generated = quality.extract(self.extractor, torch.split(quantize(drawn).cpu(), BATCH))
-        distance, score = quality.figures(generated, self.real, ["fid", "is"], self.extractor).values()
+        distance, score = quality.compute_metrics(generated, self.real, ["fid", "is"], self.extractor).values()
         return {EVAL_DISTANCE: float(distance.value), EVAL_SCORE: float(score.value)}
 
     def _drawn(self, model: Model) -> Tensor:

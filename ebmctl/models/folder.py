@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ebmctl.config import registry
 from ebmctl.config.parts import Part
-from ebmctl.config.recipe import from_mapping, of_today
+from ebmctl.config.recipe import from_mapping, migrated
 from ebmctl.config.schema import Recipe
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.errors import EbmctlError, UsageError
@@ -84,7 +84,7 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
         registry.check_needed(document.get("plugins", []))
         config = ModelConfig(
             recipe=from_mapping(
-                of_today({**document["recipe"], "network": document["architecture"], **document["sampling"]})
+                migrated({**document["recipe"], "network": document["architecture"], **document["sampling"]})
             ),
             labels=_label_names(document["labels"]),
             provenance=dict(document["provenance"]),

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ebmctl.config import conversion
 from ebmctl.config.dataset import DatasetName
@@ -17,7 +17,7 @@ from ebmctl.files import sha256, user_path
 from ebmctl.models import hub
 
 Kind = Literal["generator", "concept", "classifier"]
-Standing = Literal["bundled", "cached", "remote", "unpublished"]
+Availability = Literal["bundled", "cached", "remote", "unpublished"]
 PACKAGE = Path(__file__).parents[1]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]*")
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Something measured of a model, and the command that gave it."""
+class ReportedMetric:
+    """A measured value of a model, and the command that measured it."""
 
     name: str
     value: float
@@ -58,7 +58,7 @@ class ZooModel:
     label: str | None = None
     licence: str = "Apache-2.0"
     paper: str = "arXiv:2012.01316"
-    figures: tuple[Figure, ...] = ()
+    metrics: tuple[ReportedMetric, ...] = ()
     origin: str | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class ZooModel:
         return bool(self.bundled or self.repo)
 
     @property
-    def standing(self) -> Standing:
+    def availability(self) -> Availability:
         """Where the model is."""
         if self.bundled:
             return "bundled"
@@ -147,10 +147,19 @@ def read_zoo(path: Path, origin: str | None = None) -> dict[str, ZooModel]:
                 raise UsageError(f"models.{name} is a table, not {values!r}")
             if origin and ("bundled" in values or "origin" in values):
                 raise UsageError(f"models.{name}: a zoo of your own names models of the Hub, by repo and revision")
-            found[name] = conversion.build(ZooModel, {**values, "name": name, "origin": origin}, f"models.{name}")
+            values = _renamed(values) | {"name": name, "origin": origin}
+            found[name] = conversion.build(ZooModel, values, f"models.{name}")
     except (UsageError, TypeError) as error:
         raise EbmctlError(f"{path}: {error}") from error
     return found
+
+
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with the current key names: `metrics` was once `figures`."""
+    renamed = dict(values)
+    if "figures" in renamed and "metrics" not in renamed:
+        renamed["metrics"] = renamed.pop("figures")
+    return renamed
 
 
 def zoo() -> dict[str, ZooModel]:

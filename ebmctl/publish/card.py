@@ -174,7 +174,7 @@ def _evaluation(rows: Sequence[CardRow]) -> str:
         f"| {_cell(f'{row.dataset} ({row.split})')} | {_cell(row.metric)} | {row.value:.6g} | {_cell(row.note)} |"
         for row in rows
     ]
-    return "\n".join(["| data | figure | value | how |", "|---|---|---|---|", *lines])
+    return "\n".join(["| data | metric | value | how |", "|---|---|---|---|", *lines])
 
 
 def _cell(text: str) -> str:

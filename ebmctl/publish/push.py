@@ -59,8 +59,8 @@ def package(
     entry = zoo.find_entry(reference)
     if entry:
         rows += [
-            CardRow("unconditional-image-generation", entry.dataset, f.name, f.value, f"`{f.command}`")
-            for f in entry.figures
+            CardRow("unconditional-image-generation", entry.dataset, m.name, m.value, f"`{m.command}`")
+            for m in entry.metrics
         ]
     metrics = run.read_metrics()
     curves = lacks = ""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ebmctl import __version__
 from ebmctl.config import conversion, registry
 from ebmctl.config.dataset import DatasetName
-from ebmctl.config.recipe import from_mapping, of_today
+from ebmctl.config.recipe import from_mapping, migrated
 from ebmctl.config.schema import Recipe
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate, read_json
@@ -107,7 +107,7 @@ class RunFolder:
             listed = read_json(folder.model / "config.json").get("plugins", [])
         with contextlib.suppress(KeyError, TypeError, ValueError):  # what another program wrote into it
             registry.check_needed(listed)
-        return folder, from_mapping(of_today(conversion.read_toml(path / "config.toml")))
+        return folder, from_mapping(migrated(conversion.read_toml(path / "config.toml")))
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""

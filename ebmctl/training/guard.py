@@ -29,14 +29,14 @@ class Guard:
         if config.difference and abs(mean) > config.difference:
             return f"the energy difference runs away ({mean:+.3g} on average of {len(self.differences)} steps)"
         if samples is not None and len(samples) > 1:
-            if config.spread and (found := spread(samples)) < config.spread:
+            if config.spread and (found := standard_deviation(samples)) < config.spread:
                 return f"the negative samples have collapsed (standard deviation {found:.2g})"
             if config.distance and (found := nearest_distance(samples)) < config.distance:
                 return f"the negative samples have collapsed (distance to the nearest {found:.2g})"
         return None
 
 
-def spread(samples: Tensor) -> float:
+def standard_deviation(samples: Tensor) -> float:
     """The standard deviation of samples (N, C, H, W) from one another, averaged over the pixels."""
     return float(samples.std(0).mean())
 

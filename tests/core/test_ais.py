@@ -95,11 +95,11 @@ def test_the_same_seed_gives_the_same_interval():
 
 def test_it_tells_how_far_it_is(generator):
     energy, start = CASES["flat"]
-    heard = []
+    calls = []
     log_partition(
-        energy, start, SHAPE, AisConfig(2, 5, settle=0), generator, progress=lambda done, of: heard.append((done, of))
+        energy, start, SHAPE, AisConfig(2, 5, settle=0), generator, progress=lambda done, of: calls.append((done, of))
     )
-    assert heard[-1] == (10, 10)
+    assert calls[-1] == (10, 10)
 
 
 def test_energies_that_no_chain_can_follow(generator, monkeypatch):

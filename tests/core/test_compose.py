@@ -19,8 +19,8 @@ def bowl(mean: float, precision: float = 1.0):
 
 def draw(energy, generator, start: float = 0.0, steps: int = 600, step: float = 0.02, count: int = 8000):
     """Langevin samples at temperature 1, (count, 2), without clamping."""
-    kernel = Langevin(LangevinConfig(step, (2 * step) ** 0.5, clamp=False), generator)
-    return run(kernel, energy, torch.full((count, 2, 1, 1), start), steps).flatten(1)
+    sampler = Langevin(LangevinConfig(step, (2 * step) ** 0.5, clamp=False), generator)
+    return run(sampler, energy, torch.full((count, 2, 1, 1), start), steps).flatten(1)
 
 
 def test_and_of_gaussians_is_a_gaussian(generator):
@@ -154,10 +154,10 @@ def test_the_sampled_density_is_the_algebra_s_on_a_grid(energy, generator):
     points = torch.cartesian_prod(steps, steps).view(-1, 2, 1, 1)
     density = torch.exp(-energy(points)).view(cells, fine, cells, fine).sum((1, 3))
     x = 5 * torch.rand(6000, 2, 1, 1, generator=generator) - 2.5
-    kernel = Langevin(LangevinConfig(0.01, 0.02**0.5, clamp=False), generator)
+    sampler = Langevin(LangevinConfig(0.01, 0.02**0.5, clamp=False), generator)
     places = []
     for _ in range(30):
-        x = run(kernel, energy, x, 40)
+        x = run(sampler, energy, x, 40)
         places.append(x.flatten(1))
     inside = torch.cat(places[15:])
     counts = torch.histogramdd(inside, [cells, cells], range=[-edge, edge] * 2).hist

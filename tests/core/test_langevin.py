@@ -9,7 +9,7 @@ from ebmctl.core.sampling import chain
 from tests.core.quadratic import Quadratic
 
 
-def kernel(generator: torch.Generator, step_size: float, noise: float, clamp: bool = False) -> Langevin:
+def langevin(generator: torch.Generator, step_size: float, noise: float, clamp: bool = False) -> Langevin:
     return Langevin(LangevinConfig(step_size, noise, clamp), generator)
 
 
@@ -26,7 +26,7 @@ def test_mean_and_covariance_on_a_gaussian(generator, steps):
 
     step_size, noise, count = 0.3, 0.5, 100_000
     start = torch.tensor([3.0, 3.0, 3.0])
-    x = run(kernel(generator, step_size, noise), energy, start.expand(count, 3).reshape(count, 3, 1, 1), steps)
+    x = run(langevin(generator, step_size, noise), energy, start.expand(count, 3).reshape(count, 3, 1, 1), steps)
     shrink = torch.eye(3) - step_size * precision
     expected, covariance = start - mean, torch.zeros(3, 3)
     for _ in range(steps):
@@ -40,7 +40,7 @@ def test_mean_and_covariance_on_a_gaussian(generator, steps):
 def test_stationary_variance_is_the_temperature_of_small_steps(generator):
     """With noise^2 = 2 step T the samples of E = k/2 x^2 have variance T/k up to O(step)."""
     k, step, temperature = 2.0, 0.01, 0.5
-    sampler = kernel(generator, step, (2 * step * temperature) ** 0.5)
+    sampler = langevin(generator, step, (2 * step * temperature) ** 0.5)
     x = run(sampler, Quadratic(k, torch.zeros(1, 1, 1)), torch.zeros(20_000, 1, 1, 1), 400)
     assert abs(float(x.var()) - temperature / k) < 0.01
 
@@ -48,10 +48,10 @@ def test_stationary_variance_is_the_temperature_of_small_steps(generator):
 def test_clamps_and_is_seeded():
     energy = Quadratic(1.0, torch.full((1, 2, 2), 5.0))
     x = torch.rand(4, 1, 2, 2)
-    results = [run(kernel(torch.Generator().manual_seed(s), 1.0, 0.1, clamp=True), energy, x, 3) for s in (1, 1, 2)]
+    results = [run(langevin(torch.Generator().manual_seed(s), 1.0, 0.1, clamp=True), energy, x, 3) for s in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert results[0].max() == 1.0
-    unclamped = [run(kernel(torch.Generator().manual_seed(s), 0.5, 0.1), energy, x, 3) for s in (1, 2)]
+    unclamped = [run(langevin(torch.Generator().manual_seed(s), 0.5, 0.1), energy, x, 3) for s in (1, 2)]
     assert not torch.equal(*unclamped)
     assert unclamped[0].max() > 1.0
 
@@ -59,7 +59,7 @@ def test_clamps_and_is_seeded():
 def test_a_step_is_clamped_to_images_on_both_sides(generator):
     """With k = 1 and a step of 1, without noise, a step ends at m."""
     m = torch.tensor([-5.0, 0.25, 0.75, 5.0]).view(1, 2, 2)
-    x = kernel(generator, 1.0, 0.0, clamp=True).step(Quadratic(1.0, m), torch.rand(3, 1, 2, 2))
+    x = langevin(generator, 1.0, 0.0, clamp=True).step(Quadratic(1.0, m), torch.rand(3, 1, 2, 2))
     assert torch.allclose(x, m.clamp(0, 1).expand(3, 1, 2, 2), atol=1e-6)
     assert (x.min(), x.max()) == (0, 1)
 
@@ -67,8 +67,8 @@ def test_a_step_is_clamped_to_images_on_both_sides(generator):
 def test_gradient_reaches_the_parameters_only_when_asked(generator):
     energy = Quadratic(1.0, torch.zeros(1, 2, 2))
     x = torch.rand(4, 1, 2, 2)
-    assert not kernel(generator, 0.1, 0.0).step(energy, x).requires_grad
-    moved = kernel(generator, 0.1, 0.0).step(energy, x, create_graph=True)
+    assert not langevin(generator, 0.1, 0.0).step(energy, x).requires_grad
+    moved = langevin(generator, 0.1, 0.0).step(energy, x, create_graph=True)
     (gradient,) = torch.autograd.grad(moved.sum(), energy.k)
     assert torch.allclose(gradient, -0.1 * x.sum())
 

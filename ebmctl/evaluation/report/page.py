@@ -36,7 +36,7 @@ from ebmctl.models.sampling import draw
 SAMPLES, LARGE_SAMPLES, LARGE = 64, 16, 64  # images in the grid: of up to LARGE pixels' width, and larger
 UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # characters that no page may have
 VERSIONS = ("ebmctl", "torch", "python")
-TOLD = (*VERSIONS, "steps", "seconds")  # by the sentence on how the model was made
+IN_SENTENCE = (*VERSIONS, "steps", "seconds")  # which `how_made` has in its sentence
 FIGURES = {
     "chains": "Chains over time, from noise on",
     "one-start": "Chains from one start, without and with augmentation",
@@ -80,17 +80,17 @@ class Page:
             "made": how_made(config),
         }
         versions = [f"{key} {value}" for key, value in config.provenance.items() if key in VERSIONS]
-        told = {
+        provenance = {
             "made with": ", ".join(versions),
             **{
                 key.replace("_", " "): _short(value)
                 for key, value in config.provenance.items()
-                if key not in TOLD and value is not None
+                if key not in IN_SENTENCE and value is not None
             },
         }
         checksum = {"SHA-256 of the weights": self.model.sha256() or ""}
         page = {"this page": f"ebmctl {__version__}, torch {torch.__version__}"}
-        return [(name, value) for name, value in (rows | told | checksum | page).items() if value]
+        return [(name, value) for name, value in (rows | provenance | checksum | page).items() if value]
 
     def html(self) -> str:
         """The page as text, with whatever comes from a file escaped."""

@@ -6,14 +6,13 @@ imports torch.
 """
 
 from ebmctl.evaluation.results.comparison import Comparison, compare
-from ebmctl.evaluation.results.composition import Beside, CompositionResult, Histograms, Judge
+from ebmctl.evaluation.results.composition import CompositionResult, Histograms, Judge, PixelStatistic
 from ebmctl.evaluation.results.outliers import OutlierResult, OutlierRow
 from ebmctl.evaluation.results.quality import Metric, QualityResult
 from ebmctl.evaluation.results.reader import Result, read_result
 from ebmctl.evaluation.results.tables import CardRow, Table
 
 __all__ = [
-    "Beside",
     "CardRow",
     "Comparison",
     "CompositionResult",
@@ -22,6 +21,7 @@ __all__ = [
     "Metric",
     "OutlierResult",
     "OutlierRow",
+    "PixelStatistic",
     "QualityResult",
     "Result",
     "Table",

@@ -1,4 +1,4 @@
-"""Results of `ebmctl evaluate` side by side, where they are alike in all that a figure depends on."""
+"""Results of `ebmctl evaluate` side by side, where they are alike in everything that a metric depends on."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ DEPENDS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """The figures that two results have both, each in the one and in the other."""
+    """The metrics that two results have in common, each in both of them."""
 
     first: str
     second: str
-    figures: Mapping[str, tuple[Metric, Metric]]
+    metrics: Mapping[str, tuple[Metric, Metric]]
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of `ebmctl evaluate --compare`."""
-        return {name: {"a": a.value, "b": b.value} for name, (a, b) in self.figures.items()}
+        return {name: {"a": a.value, "b": b.value} for name, (a, b) in self.metrics.items()}
 
     def table(self) -> Table:
-        """A row for each figure, the results in columns."""
-        rows = [[name, a.figure, b.figure, a.about] for name, (a, b) in self.figures.items()]
-        return Table(["figure", self.first, self.second, "of"], rows, text_last=True)
+        """A row for each metric, the results in columns."""
+        rows = [[name, a.formatted, b.formatted, a.about] for name, (a, b) in self.metrics.items()]
+        return Table(["metric", self.first, self.second, "of"], rows, text_last=True)
 
 
 def compare(first: Path, second: Path) -> Comparison:
     """Put the results in two files side by side.
 
-    Raises EbmctlError where one is no result of `ebmctl evaluate`, where they have no figure in common, and for figures
+    Raises EbmctlError where one is no result of `ebmctl evaluate`, where they have no metric in common, and for metrics
     that differ in anything of `DEPENDS`.
     """
     a, b = _metrics(first), _metrics(second)
     shared = [name for name in a if name in b]
     if not shared:
         raise EbmctlError(
-            f"{first} and {second} have no figure in common: {', '.join(a) or 'none'}; {', '.join(b) or 'none'}"
+            f"{first} and {second} have no metric in common: {', '.join(a) or 'none'}; {', '.join(b) or 'none'}"
         )
     for name in shared:
         for key in DEPENDS:

@@ -12,8 +12,8 @@ from ebmctl.evaluation.results.tables import CardRow, Table
 
 
 @dataclass(frozen=True)
-class Beside:
-    """A figure of the pixels of composed images, beside that of held-out data."""
+class PixelStatistic:
+    """A statistic of the pixels of composed images, and the same of held-out data."""
 
     composed: float
     data: float
@@ -46,11 +46,11 @@ class _Found:
 
 @dataclass(frozen=True)
 class CompositionResult:
-    """What there is in `n` images of an expression; raises EbmctlError for figures that are not finite.
+    """What there is in `n` images of an expression; raises EbmctlError for values that are not finite.
 
     `attributes` has for each term of the expression the share of images in which the classifier finds it, `joint` is
     that of images in which it finds all. `diversity` is the mean distance of two images over that of two of the
-    `held_out` images for which the expression holds, None where there are no two. `look` has figures of the pixels.
+    `held_out` images for which the expression holds, None where there are no two. `look` has statistics of the pixels.
     `models` are the concepts' with their weights' checksums, `reported` is what the sampler tells of its steps.
     Files of before may lack what has a default.
     """
@@ -66,7 +66,7 @@ class CompositionResult:
     output: str | None = None
     reported: Mapping[str, float] = field(default_factory=dict)
     diversity: float | None = None
-    look: Mapping[str, Beside] | None = None
+    look: Mapping[str, PixelStatistic] | None = None
     histogram: Histograms | None = None
     held_out: int | None = None
     command: str | None = None
@@ -89,7 +89,7 @@ class CompositionResult:
         return cls(attributes=attributes, reported=reported, **fields_of(cls, document, but=("attributes", "reported")))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON of `ebmctl compose --check`; no figure that a sampler reports takes the place of another one."""
+        """The JSON of `ebmctl compose --check`; nothing that a sampler reports replaces another value."""
         drawn = {name: getattr(self, name) for name in ("expression", "models", "algebra", "seed", "n", "output")}
         found = {
             "attributes": {name: {"accuracy": asdict(share)} for name, share in self.attributes.items()},

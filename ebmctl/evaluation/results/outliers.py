@@ -11,13 +11,13 @@ from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.results.document import Fingerprint, check_finite, fields_of, shown, take
 from ebmctl.evaluation.results.tables import CardRow, Table
 
-FIGURES = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
+METRICS = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
 FPR95 = "share of outside images accepted where 95 % of the inside ones are; inside is positive"
 
 
 @dataclass(frozen=True)
 class OutlierRow:
-    """The figures against one outside set, the numbers of images, and the outside images' fingerprint."""
+    """The metrics against one outside set, the numbers of images, and the outside images' fingerprint."""
 
     out: str
     auroc: Interval
@@ -29,14 +29,14 @@ class OutlierRow:
     fingerprint: Fingerprint | None = None
 
     @property
-    def figures(self) -> dict[str, Interval]:
-        """The four figures by their names in `FIGURES`."""
-        return {name: getattr(self, name) for name in FIGURES}
+    def metrics(self) -> dict[str, Interval]:
+        """The four metrics by their names in `METRICS`."""
+        return {name: getattr(self, name) for name in METRICS}
 
 
 @dataclass(frozen=True)
 class OutlierResult:
-    """A set against others, at least one, by a score of a model; raises EbmctlError for figures that are not finite.
+    """A set against others, at least one, by a score of a model; raises EbmctlError for metrics that are not finite.
 
     `fingerprint` says which images of the inside set were scored. Files of before may lack what can be None.
     """
@@ -81,8 +81,8 @@ class OutlierResult:
 
     @property
     def average(self) -> dict[str, float]:
-        """The mean of each figure over the outside sets, as in the last row of the paper's Table 3."""
-        return {name: sum(row.figures[name].value for row in self.rows) / len(self.rows) for name in FIGURES}
+        """The mean of each metric over the outside sets, as in the last row of the paper's Table 3."""
+        return {name: sum(row.metrics[name].value for row in self.rows) / len(self.rows) for name in METRICS}
 
     @property
     def weights(self) -> tuple[str | None, ...]:
@@ -100,29 +100,29 @@ class OutlierResult:
         return replace(self, inside=shown(self.inside), model=shown(self.model), rows=rows)
 
     def table(self) -> Table:
-        """The figures with their intervals, the outside sets in rows, the average last."""
+        """The metrics with their intervals, the outside sets in rows, the average last."""
         rows = [
             [
                 f"{self.inside} / {row.out}",
-                *(f"{figure.value:.3f} ({figure.bounds})" for figure in row.figures.values()),
+                *(f"{metric.value:.3f} ({metric.bounds})" for metric in row.metrics.values()),
                 " / ".join(f"{n:,}" for n in (row.n_in, row.n_out) if n is not None),
             ]
             for row in self.rows
         ]
         mean = ["average", *(f"{value:.3f}" for value in self.average.values()), ""]
-        return Table(["in / out", *FIGURES.values(), "images"], [*rows, mean])
+        return Table(["in / out", *METRICS.values(), "images"], [*rows, mean])
 
     def card_rows(self, dataset: str) -> list[CardRow]:  # noqa: ARG002  # which the other results may need
-        """The figures as a model card has them, without paths."""
+        """The metrics as a model card has them, without paths."""
         public = self.public()
         return [
             CardRow(
                 "outlier-detection",
                 public.inside,
-                FIGURES[name],
-                figure.value,
-                f"against {row.out}, 95 % {figure.bounds}, score: {self.score}",
+                METRICS[name],
+                metric.value,
+                f"against {row.out}, 95 % {metric.bounds}, score: {self.score}",
             )
             for row in public.rows
-            for name, figure in row.figures.items()
+            for name, metric in row.metrics.items()
         ]

@@ -1,4 +1,4 @@
-"""What `ebmctl evaluate` finds: figures of quality, of memorisation and of likelihood."""
+"""What `ebmctl evaluate` finds: metrics of sample quality, memorisation and likelihood."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ebmctl.evaluation.results.tables import CardRow, Table
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure with what it depends on, as far as that is known.
+    """A value with what it depends on, as far as that is known.
 
-    `std` is a standard deviation, `low` and `high` are a 95 % interval, `held_out` is the figure of `n_held_out` images
+    `std` is a standard deviation, `low` and `high` are a 95 % interval, `held_out` is the value of `n_held_out` images
     that no model has seen. `n` images were compared with `n_real` of `split` of `data`, whose pixels have the checksum.
-    `forward` to `acceptance` say how well log Z is known (see `core.ais.LogZ`), `splits` to `neighbours` how the figure
-    is computed (see `quality.figures`). `more` is whatever else the JSON of the figure says.
+    `forward` to `acceptance` say how well log Z is known (see `core.ais.LogZ`), `splits` to `neighbours` how the metric
+    is computed (see `quality.compute_metrics`). `more` is whatever else the JSON of the metric says.
     """
 
     value: float
@@ -58,7 +58,7 @@ class Metric:
         return {name: value for name, value in known.items() if value is not None} | dict(self.more)
 
     @property
-    def figure(self) -> str:
+    def formatted(self) -> str:
         """The value with its interval, the held-out images' own, or its deviation."""
         text = f"{self.value:.4g}"
         if self.low is not None and self.high is not None:
@@ -69,7 +69,7 @@ class Metric:
 
     @property
     def about(self) -> str:
-        """What the figure is of: extractor, temperature, images."""
+        """What the metric was computed from: extractor, temperature, images."""
         parts = [self.extractor] if self.extractor is not None else []
         if self.temperature is not None:
             parts.append(f"temperature {self.temperature:g}")
@@ -87,7 +87,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class QualityResult:
-    """The figures of a model by name; raises EbmctlError for one that is not finite.
+    """The metrics of a model by name; raises EbmctlError for one that is not finite.
 
     `n` images were drawn with `seed`, and compared with `split` of `data`. `figures` are the pictures that were drawn,
     `report` is the page that was written, where that was asked for. Files of before may lack what can be None.
@@ -155,12 +155,12 @@ class QualityResult:
         return replace(self, metrics=metrics, model=shown(self.model), data=shown(self.data))
 
     def table(self) -> Table:
-        """The figures, each with what it is of."""
-        rows = [[name, metric.figure, metric.about] for name, metric in self.metrics.items()]
-        return Table(["figure", "value", "of"], rows, text_last=True)
+        """The metrics, each with what it was computed from."""
+        rows = [[name, metric.formatted, metric.about] for name, metric in self.metrics.items()]
+        return Table(["metric", "value", "of"], rows, text_last=True)
 
     def card_rows(self, dataset: str) -> list[CardRow]:
-        """The figures as a model card has them, without paths; of `dataset` where the result does not say of which."""
+        """The metrics as a model card has them, without paths; of `dataset` where the result does not say of which."""
         public = self.public()
         drawn = "" if self.n is None else f"{self.n:,} samples, "
         return [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Table:
-    """A table: the first column names the rows; the last one is text where `text_last` says so, the others figures."""
+    """A table: the first column names the rows; the last one is text where `text_last` says so, the others numbers."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -17,7 +17,7 @@ class Table:
 
 @dataclass(frozen=True)
 class CardRow:
-    """One figure in a model card: of which task as the Hub names it, on which data, what, how much, and how found."""
+    """A metric in a model card: the Hub's name of the task, the data, the value, and a note on how it was measured."""
 
     task: str
     dataset: str

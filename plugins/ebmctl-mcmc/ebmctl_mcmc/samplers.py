@@ -48,10 +48,10 @@ class Hmc:
         with torch.no_grad():
             temperature = self.config.temperature
             change = hamiltonian(energy, end, end_velocity, temperature) - hamiltonian(energy, x, velocity, temperature)
-        taken = metropolis(change, self.generator)
-        self.accepted += float(taken.sum())
-        self.proposed += len(taken)
-        return torch.where(taken[:, None, None, None], end, x)
+        accepted = metropolis(change, self.generator)
+        self.accepted += float(accepted.sum())
+        self.proposed += len(accepted)
+        return torch.where(accepted[:, None, None, None], end, x)
 
     def trajectory(
         self, energy: Energy, x: Tensor, velocity: Tensor, create_graph: bool = False
