@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ebmctl.compose.expression import And, Concept, Expression, Not, Weighted, concepts
-from ebmctl.core.compose import EnergiesWithGradients, both, either, opposite
+from ebmctl.core.compose import EnergiesWithGradients, conjunction, disjunction, negation
 from ebmctl.core.energy import frozen
 from ebmctl.errors import UsageError, unknown
 from ebmctl.models.folder import unconditional_names
@@ -182,9 +182,9 @@ class Composition:
         if isinstance(term, Weighted):
             return term.weight * self._value(term.term, values)
         if isinstance(term, Not):
-            return opposite(self._value(term.term, values), self.algebra.not_weight)
+            return negation(self._value(term.term, values), self.algebra.not_weight)
         parts = torch.stack([self._value(part, values) for part in term.terms])
-        return both(parts) if isinstance(term, And) else either(parts, self.or_temperature)
+        return conjunction(parts) if isinstance(term, And) else disjunction(parts, self.or_temperature)
 
     def remarks(self) -> list[str]:
         """What a user should know: concepts whose own sampling recipe is another than the one that is taken."""

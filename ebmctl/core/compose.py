@@ -18,17 +18,17 @@ NOT_WEIGHT = 0.001  # the authors' program
 ROWS = 64  # of a network's batch: larger ones are no faster on a CPU
 
 
-def both(energies: Tensor) -> Tensor:
+def conjunction(energies: Tensor) -> Tensor:
     """AND: the sum of energies (K, B), as (B,): the product of their distributions."""
     return energies.sum(0)
 
 
-def either(energies: Tensor, temperature: float) -> Tensor:
+def disjunction(energies: Tensor, temperature: float) -> Tensor:
     """OR: -T log sum_i exp(-E_i / T) of energies (K, B), as (B,): the mixture of their distributions at T = 1."""
     return -temperature * torch.logsumexp(-energies / temperature, 0)
 
 
-def opposite(energy: Tensor, weight: float) -> Tensor:
+def negation(energy: Tensor, weight: float) -> Tensor:
     """NOT: -weight * E, of any shape: pushes away from a concept, and has no lowest point of its own."""
     return -weight * energy
 
@@ -51,7 +51,7 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        total = both(torch.stack([w * energy(x) for w, energy in zip(self.weights, self.energies, strict=True)]))
+        total = conjunction(torch.stack([w * energy(x) for w, energy in zip(self.weights, self.energies, strict=True)]))
         if self.shared is not None and (more := sum(self.weights) - 1):
             total = total - more * self.shared(x)
         return total
@@ -69,7 +69,7 @@ class Mixture:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,)."""
-        return either(torch.stack([energy(x) for energy in self.energies]), self.temperature)
+        return disjunction(torch.stack([energy(x) for energy in self.energies]), self.temperature)
 
 
 def product(*energies: Energy, weights: Sequence[float] | None = None, shared: Energy | None = None) -> Energy:
