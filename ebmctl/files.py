@@ -95,14 +95,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; raises EbmctlError with one line."""
     try:
         if path.stat().st_size > LARGEST_JSON:
-            raise EbmctlError(f"{path} has {path.stat().st_size:,} bytes, far more than one of ebmctl's")
+            raise EbmctlError(f"{path} is too large for a JSON file of ebmctl: {path.stat().st_size:,} bytes")
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise EbmctlError(f"can't read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise EbmctlError(f"{path} is not a JSON file: {error}") from error
     if not isinstance(document, dict):
-        raise EbmctlError(f"{path} holds no JSON object")
+        raise EbmctlError(f"{path} does not contain a JSON object")
     return document
 
 

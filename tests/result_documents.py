@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95}
+METRIC = {"value": 0.9, "low": 0.8, "high": 0.95}
 PRINT = {"dataset": "noise", "split": "test", "count": 60, "of": 100, "sha256_first": "1", "sha256_all": "2"}
-ROW = {**dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), FIGURE), "n_in": 1000, "n_out": 60}
+ROW = {**dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), METRIC), "n_in": 1000, "n_out": 60}
 OUTLIERS = {
     "in": "digits",
     "fingerprint": PRINT,
     "model": "digits",
     "model_sha256": "ab",
     "score": "energy",
-    "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
+    "fpr95": "share of out-of-distribution images accepted at 95 % true positive rate; in-distribution is positive",
     "results": [
         {"out": "noise", **ROW, "fingerprint": PRINT},
         {"out": "constant", **ROW, "auroc": {"value": 0.5, "low": 0.25, "high": 0.75}, "fingerprint": PRINT},
@@ -36,9 +36,9 @@ QUALITY = {
         "toy score": {"value": 2.0, "std": 0.125, "splits": 10, **SEEN, **SOURCE},
         "toy kernel-distance": {"value": 0.0, "std": 0.5, "subsets": 100, "subset_size": 50, **SEEN, **SOURCE},
         "toy precision": {"value": 0.75, "neighbours": 3, **SEEN, **SOURCE},
-        "log_z": {**FIGURE, "forward": 0.8, "reverse": 1.0, "effective": 0.5, "acceptance": 0.75, "temperature": 2.0,
+        "log_z": {**METRIC, "forward": 0.8, "reverse": 1.0, "effective": 0.5, "acceptance": 0.75, "temperature": 2.0,
                   "chains": 64, "levels": 500, "seed": 0, "reverse_starts": "ends of the forward chains"},
-        "bits_per_dimension": {**FIGURE, "n": 50, "temperature": 1.0, **SOURCE, "split": "test"},
+        "bits_per_dimension": {**METRIC, "n": 50, "temperature": 1.0, **SOURCE, "split": "test"},
         "memorisation (pixel distance)": {"value": 0.1, "held_out": 0.125, "distance": "pixel", "n": 15,
                                           "n_held_out": 15, "n_real": 2000, "data": "digits", "split": "train"},
     },
@@ -51,8 +51,8 @@ COMPOSITION = {
     "n": 1000,
     "output": "x.png",
     "acceptance": 0.625,
-    "attributes": {"young": {"accuracy": FIGURE}, "~old": {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}},
-    "joint": FIGURE,
+    "attributes": {"young": {"accuracy": METRIC}, "~old": {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}},
+    "joint": METRIC,
     "diversity": 0.9375,
     "look": {"sharpness": {"composed": 0.125, "data": 0.25}},
     "histogram": {"composed": [0.5, 0.5], "data": [0.25, 0.75]},
@@ -66,12 +66,12 @@ BEFORE = {  # of which some have been read for a card, a page or a comparison
     "a card's outliers": {"in": "noise", "model_sha256": "ab", "score": "energy", "results": [{"out": "x", **_ROW}]},
     "a card's quality": {"model_sha256": "ab", "n": 100, "metrics": {"fid": {"value": 12.5, "extractor": "toy"}}},
     "a card's composition": {"expression": "glad & ~old", "models": {"glad": "ab", "old": "0"}, "n": 50,
-                             "joint": FIGURE, "attributes": {"glad": {"accuracy": FIGURE}},
+                             "joint": METRIC, "attributes": {"glad": {"accuracy": METRIC}},
                              "classifier": {"dataset": "toys"}},
     "a page's outliers": {"in": "cifar10", "score": "energy", "results": [{"out": "set", **ROW}], "model_sha256": None,
                           "average": {"auroc": 0.5, "aupr_in": 0.5, "aupr_out": 0.5, "fpr95": 0.5}, "command": "c"},
     "a page's composition": {"models": {"a": None}, "expression": "a", "seed": 0, "n": 64, "held_out": 9,
-                             "attributes": {"a": {"accuracy": FIGURE}}, "joint": FIGURE, "diversity": None,
+                             "attributes": {"a": {"accuracy": METRIC}}, "joint": METRIC, "diversity": None,
                              "classifier": {"dataset": "faces"}, "look": {"sharpness": {"composed": 1, "data": 1}}},
     "one to compare": {"metrics": {"fid": {"value": 1}}},
 }  # fmt: skip

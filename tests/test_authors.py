@@ -58,7 +58,7 @@ def test_nesting_without_end(tmp_path):
     cycle["self"] = cycle
     path = tmp_path / "x.pth"
     path.write_bytes(with_pickle(pickle.dumps(cycle, protocol=2)))
-    with pytest.raises(ValueError, match="not a PyTorch checkpoint"):
+    with pytest.raises(ValueError, match="not a readable PyTorch checkpoint"):
         read_checkpoint(path)
 
 

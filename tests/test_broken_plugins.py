@@ -24,9 +24,12 @@ BROKEN = {
     "unknown": (HOOK.format(signature="register_smaplers(register)", body="pass"), "register_smaplers"),
     "hook": (HOOK.format(signature="register_samplers(register)", body="1 / 0"), "ZeroDivisionError"),
     "shape": (HOOK.format(signature="register_samplers(register)", body="register('x')"), "TypeError"),
-    "name": (HOOK.format(signature="register_samplers(register)", body="register(3, print, '')"), "name is a text"),
+    "name": (
+        HOOK.format(signature="register_samplers(register)", body="register(3, print, '')"),
+        "name must be a string",
+    ),
     "target": (HOOK.format(signature="register_samplers(register)", body="register('x', 'a.b', '')"), "module:name"),
-    "object": (HOOK.format(signature="register_samplers(register)", body="register('x', 3, '')"), "can be called"),
+    "object": (HOOK.format(signature="register_samplers(register)", body="register('x', 3, '')"), "callable"),
     "folder": (HOOK.format(signature="register_recipes(register)", body="register('ebmctl:x')"), "register_recipes"),
     "nothing": ("", "registers nothing"),
 }
@@ -100,13 +103,13 @@ def test_entries_that_fail_when_they_are_used(site, only, monkeypatch):
         find("fails").make()
     with pytest.raises(UsageError, match="step_size is too large"):
         find("refuses").make()
-    with pytest.raises(EbmctlError, match="are no dataclass"):
+    with pytest.raises(EbmctlError, match="are not a dataclass"):
         find("options").load_options()
     status, out, _ = call("plugins", "--json")
     assert status == 0
     problem = json.loads(out)["plugins"][-1]["problem"]
     assert "can't be loaded" in problem
-    assert "no dataclass" in problem
+    assert "not a dataclass" in problem
     status, out, _ = call("plugins")
     assert (status, "  broken: " in out, "  sampler  fails    raises\n" in out) == (0, True, True)
     monkeypatch.setenv("EBMCTL_STRICT_PLUGINS", "1")

@@ -137,7 +137,7 @@ def test_statistics_of_pixels() -> None:
 def test_a_concept_that_nobody_can_tell(own, tmp_path) -> None:
     more = {**own, "glad": save(tmp_path, "glad", ("glad",), "glad")}
     composed = Composition(parse("young & glad"), vocabulary(None, more, []), Algebra())
-    with pytest.raises(UsageError, match="can't check 'glad': what there is tells young, smiling"):
+    with pytest.raises(UsageError, match="can't check 'glad'; attributes that can be checked: young, smiling"):
         check(composed, marked(*ROWS))
 
 

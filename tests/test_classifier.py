@@ -65,8 +65,8 @@ def test_heads_and_targets_of_datasets() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "generator"}, "not that of a classifier"),
-        ({"format": 2}, "not that of a classifier"),
+        ({"kind": "generator"}, "not the configuration of a classifier"),
+        ({"format": 2}, "not the configuration of a classifier"),
         ({"width": 10**9}, "not a classifier's configuration"),
         ({"width": "2"}, "not a classifier's configuration"),
         ({"heads": [{"name": "a", "values": ["one"]}]}, "not a classifier's configuration"),
@@ -91,13 +91,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     made = tiny()
     made.network.heads.bias.data[0] = float("nan")
     save_classifier(tmp_path / "c", made, "# a card\n")
-    with pytest.raises(EbmctlError, match="not finite"):
+    with pytest.raises(EbmctlError, match="NaN or infinite"):
         load_classifier(tmp_path / "c")
 
 
 def test_a_classifier_is_no_energy(tmp_path: Path) -> None:
     save_classifier(tmp_path / "c", tiny(), "# a card\n")
-    with pytest.raises(EbmctlError, match="that of a classifier, not of an energy"):
+    with pytest.raises(EbmctlError, match="describes a classifier, not an energy-based model"):
         load(tmp_path / "c")
     with pytest.raises(EbmctlError) as caught:
         load("nothing")

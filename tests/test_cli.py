@@ -61,7 +61,7 @@ def test_train_sample_and_resume(here):
     status, out, err = call("train", "noise", "--resume", "--steps", "8", "--json")
     assert status == 0, err
     assert json.loads(out)["steps"] == 8
-    assert "going on with runs/00000-noise from step 6" in err
+    assert "resuming runs/00000-noise from step 6" in err
 
 
 def test_folder_of_images(here):
@@ -116,15 +116,15 @@ def test_dry_run(here):
         (["train", "digts"], 2, "unknown dataset 'digts': did you mean 'digits'?"),
         (["train", "digits", "--recipe", "digit"], 2, "unknown recipe 'digit': did you mean 'digits'?"),
         (["train", "digits", "--set", "optimizer.lrr=1"], 2, "did you mean 'optimizer.lr'?"),
-        (["train", "digits", "--time", "3 weeks"], 2, "--time takes a time such as"),
-        (["train", "digits", "--device", "gpu"], 2, "--device takes auto, cpu, cuda or mps"),
-        (["train", "digits", "--precision", "fp16"], 2, "--precision takes fp32 or bf16"),
+        (["train", "digits", "--time", "3 weeks"], 2, "--time must be a duration such as"),
+        (["train", "digits", "--device", "gpu"], 2, "--device must be auto, cpu, cuda or mps"),
+        (["train", "digits", "--precision", "fp16"], 2, "--precision must be fp32 or bf16"),
         (["train", "digits", "--steps", "0"], 2, "run: steps"),
         (["train", "noise", "--recipe", "tiny.toml", "--label", "x"], 2, "noise has no labels"),
         (["train", "folder:none", "--recipe", "tiny.toml"], 1, "there is no folder none"),
-        (["train", "noise", "--recipe", "tiny.toml", "--out", "tiny.toml"], 1, "exists already"),
-        (["train", "noise", "--recipe", "tiny.toml", "--out", "tiny.toml/x"], 1, "can't make the run folder"),
-        (["train", "noise", "--resume"], 1, "no run of noise to go on with"),
+        (["train", "noise", "--recipe", "tiny.toml", "--out", "tiny.toml"], 1, "already exists"),
+        (["train", "noise", "--recipe", "tiny.toml", "--out", "tiny.toml/x"], 1, "can't create the run folder"),
+        (["train", "noise", "--resume"], 1, "no run of noise to resume"),
         (["train", "noise", "--resume", "tiny.toml"], 1, "is not a run folder"),
         (["train", "noise", "--recipe", "tiny.toml", "--set", "run.energy_bound=1e-9"], 1, "diverged at step 1"),
         (["sample", "none"], 1, "there is no model 'none'"),
@@ -146,13 +146,13 @@ def test_bad_input_is_one_line_with_its_status(here, arguments, status, message)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "out.txt"], "the picture's name ends in .png"),
-        (["--chain", "chain.mp4"], "the picture's name ends in .gif"),
+        (["-o", "out.txt"], "the file name must end in .png"),
+        (["--chain", "chain.mp4"], "the file name must end in .gif"),
         (["-o", "tiny.toml/x.png"], "can't write"),
         (["-n", "0"], "at least 1"),
         (["--sampler", "hmc"], "unknown sampler 'hmc'"),
         (["--label", "x"], "is unconditional"),
-        (["--rounds", "-1"], "rounds is at least 0"),
+        (["--rounds", "-1"], "rounds must be at least 0"),
     ],
 )
 def test_bad_sample_options(here, arguments, message):
@@ -184,7 +184,7 @@ def test_interrupt_saves_and_tells_how_to_go_on(here):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=180)
     assert running.returncode == 130
-    assert "go on with: ebmctl train noise --resume run" in err
+    assert "resume with: ebmctl train noise --resume run" in err
     assert "Traceback" not in err
     lines = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert lines == list(range(1, len(lines) + 1))

@@ -162,10 +162,10 @@ def test_label_values() -> None:
     ("text", "message"),
     [
         ("glad & happy", "unknown concept 'happy'; your own has big, form, glad, old"),
-        ("form", "'form' has values; write form=cube or form=ball or form=cone"),
+        ("form", "'form' has several values; write form=cube or form=ball or form=cone"),
         ("form=sphere", "unknown value of 'form' 'sphere'"),
         ("glad=maybe", "unknown value of 'glad' 'maybe'"),
-        ("glad & big", "different sizes can't be mixed: glad 3 x 8 x 8, big 3 x 12 x 12"),
+        ("glad & big", "different sizes can't be combined: glad 3 x 8 x 8, big 3 x 12 x 12"),
     ],
 )
 def test_what_can_not_be_composed(own, text, message) -> None:
@@ -195,11 +195,11 @@ def test_the_command(own, tmp_path, monkeypatch) -> None:
     ("arguments", "message"),
     [
         (["young &"], "at character 8 of the expression: expected a concept"),
-        (["young", "--model", "x"], "--model takes NAME=MODEL"),
-        (["young", "-o", "a.txt"], "ends in .png"),
+        (["young", "--model", "x"], "--model must be NAME=MODEL"),
+        (["young", "-o", "a.txt"], "must end in .png"),
         (["young", "-n", "0"], "at least 1"),
         (["young", "--family", "cats"], "unknown family 'cats'"),
-        (["young", "--strength", "0"], "are above 0"),
+        (["young", "--strength", "0"], "must be above 0"),
     ],
 )
 def test_bad_input(here, arguments, message) -> None:

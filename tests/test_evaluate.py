@@ -96,7 +96,7 @@ def test_the_command(fake):
         assert len(values["weights_sha256"]) == len(values["images_sha256"]) == 64
         assert values["resize"]
     assert len(list(Path("kept").rglob("*.png"))) == 12
-    assert "images drawn 12 of 12" in err
+    assert "images generated 12 of 12" in err
     again = call("evaluate", "digits", *QUICK, "--keep", "kept")
     assert again[0] == 0
     assert "projection frechet-distance" in again[1]
@@ -142,7 +142,7 @@ def test_only_like_results_are_put_side_by_side(fake, tmp_path):
     interval = {"value": 0.5, "low": 0.25, "high": 0.75}
     row = {"out": "noise", **dict.fromkeys(("auroc", "aupr_in", "aupr_out", "fpr95"), interval)}
     for document, words in (
-        ({"metrics": 3}, "is not the whole JSON of a result: metrics takes a table, not 3"),
+        ({"metrics": 3}, "is not a complete result: metrics must be a table, not 3"),
         ({"in": "digits", "score": "energy", "results": [row]}, "is not a result of `ebmctl evaluate`"),
     ):
         Path("b.json").write_text(json.dumps(document))
@@ -154,9 +154,9 @@ def test_only_like_results_are_put_side_by_side(fake, tmp_path):
     ("arguments", "status", "words"),
     [
         ([], 2, "give a model, or two results"),
-        (["digits", "--metrics", "fidd"], 2, "--metrics takes fid"),
-        (["digits", "-n", "9"], 2, "-n is at least 10"),
-        (["digits", "--split", "all"], 2, "--split takes train or test"),
+        (["digits", "--metrics", "fidd"], 2, "--metrics must be fid"),
+        (["digits", "-n", "9"], 2, "-n must be at least 10"),
+        (["digits", "--split", "all"], 2, "--split must be train or test"),
         (["digits", "--data", "diggits"], 2, "did you mean 'digits'"),
         (["digits", "--temperature", "0"], 2, "--temperature above 0"),
         (["nothing"], 1, "there is no model"),

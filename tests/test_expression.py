@@ -51,7 +51,7 @@ def test_terms_are_joined_by_and() -> None:
         ("(a | b", 7, "expected )"),
         ("a & $b", 5, "not expected"),
         ("a=", 3, "expected a value"),
-        ("0*a", 1, "a weight is above 0"),
+        ("0*a", 1, "a weight must be above 0"),
         ("-1*a", 1, "not expected"),
         ("~" * 60 + "a", 52, "more than 50 levels"),
     ],
@@ -66,7 +66,7 @@ def test_an_error_points_to_its_place(text: str, place: int, what: str) -> None:
 
 
 def test_a_long_expression_is_refused() -> None:
-    with pytest.raises(UsageError, match="the most are"):
+    with pytest.raises(UsageError, match="the limit is"):
         parse("a&" * 2000)
 
 

@@ -72,7 +72,7 @@ def test_sigterm_saves_and_ends(here):
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate(timeout=180)
     assert running.returncode == 143
-    assert "go on with: ebmctl train noise --resume run" in err
+    assert "resume with: ebmctl train noise --resume run" in err
     newest = sorted((here / "run" / "checkpoints").glob("step-*"))[-1]
     assert load_checkpoint(newest)[1]["step"] == len((here / "run" / "metrics.jsonl").read_text().splitlines())
 

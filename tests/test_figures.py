@@ -176,5 +176,5 @@ def test_figures_take_the_images_that_were_measured(here, monkeypatch):
         *(f"memorisation ({space} distance)" for space in SPACES),
     ]
     assert {values["n"] for values in metrics.values()} == {15}
-    assert err.count("images drawn 15 of 15") == 1
+    assert err.count("images generated 15 of 15") == 1
     assert "without one-start.png" in err

@@ -95,10 +95,10 @@ def test_keys_tell_type_range_default_and_meaning():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"steps": 0}, "steps is at least 1, not 0"),
-        ({"share": 1.5}, "share is between 0 and 1, not 1.5"),
-        ({"share": float("nan")}, "share is between 0 and 1, not nan"),
-        ({"sizes": (2, 1)}, "each of sizes is at least 2, not 1"),
+        ({"steps": 0}, "steps must be at least 1, not 0"),
+        ({"share": 1.5}, "share must be between 0 and 1, not 1.5"),
+        ({"share": float("nan")}, "share must be between 0 and 1, not nan"),
+        ({"sizes": (2, 1)}, "each of sizes must be at least 2, not 1"),
         ({"channels": 2}, "channels is 1 or 3, not 2"),
     ],
 )

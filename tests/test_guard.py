@@ -42,8 +42,8 @@ def test_rolls_back_and_finishes(tmp_path):
     seen = events(made, folder)
     first, second = (event for event in seen if isinstance(event, RolledBack))
     assert first.step == 2
-    assert "diverged at step 4: the energies are no longer finite" in first.reason
-    assert "back to step 2 with 0.5 times the rate" in first.reason
+    assert "diverged at step 4: the energies are NaN or infinite" in first.reason
+    assert "back to step 2 with 0.5 times the learning rate" in first.reason
     assert second.step == 0  # what the checkpoint at step 2 led to twice may have begun before it
     assert isinstance(seen[-1], Finished)
     assert seen[-1].step == 6
@@ -108,7 +108,7 @@ def test_resume_after_a_roll_back_is_exact(tmp_path):
 def test_what_the_guard_sees(generator):
     samples = torch.rand(8, 1, 4, 4, generator=generator)
     guard = Guard(GuardConfig(window=2, difference=1.0, distance=0.01), [])
-    assert guard.problem({"energy_difference": 1.8}, samples).startswith("the energy difference runs away")
+    assert guard.problem({"energy_difference": 1.8}, samples).startswith("the energy difference is running away")
     assert guard.problem({"energy_difference": 0.1}, samples) is None
     assert guard.problem({}, None) is None
     assert "have collapsed (standard deviation" in guard.problem({}, samples[:1].expand(8, -1, -1, -1))
@@ -127,7 +127,7 @@ def test_the_difference_is_averaged_over_the_window_and_may_run_away_either_way(
         ]
         means = (0.9, 0.9, 1.1, 0.9, 0.7, 3.1 / 3, 3.1 / 3)  # of the last three at most
         assert [text is not None for text in problems] == [mean > 1 for mean in means]
-        assert f"({sign * 1.1:+.3g} on average of 3 steps)" in problems[2]
+        assert f"({sign * 1.1:+.3g} on average over 3 steps)" in problems[2]
 
 
 def test_after_a_roll_back_the_guard_forgets_what_led_to_it(tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_the_bound_is_for_the_mean_energy_of_a_scale_on_either_side():
     for energies in ([9.9, 9.9, 9.9], [29.0, 0.0, 0.0], [-29.0, 0.0, 0.0]):
         check_bound(torch.tensor(energies), 10.0)
     for energies in ([10.1, 10.1], [-10.1, -10.1], [-31.0, 0.0, 0.0]):
-        with pytest.raises(DivergedError, match=r"outside of \[-10, 10\]"):
+        with pytest.raises(DivergedError, match=r"outside \[-10, 10\]"):
             check_bound(torch.tensor(energies), 10.0)
 
 

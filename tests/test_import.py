@@ -161,7 +161,7 @@ def test_both_file_formats_and_labels(tmp_path, monkeypatch, legacy):
     expected = theirs.energies(state, "celeba", 16, x, torch.eye(2)[[1, 1]], multiscale=True, attention=True)
     torch.testing.assert_close(model.terms(x, "Smiling").flip(1), expected, atol=1e-5, rtol=1e-5)
     status, _, err = call(*command, "--label", "Smiling")
-    assert (status, "exists already" in err) == (1, True)
+    assert (status, "already exists" in err) == (1, True)
 
 
 def test_objects_are_conditioned_on_two_numbers(tmp_path, monkeypatch):
@@ -286,7 +286,7 @@ def test_other_files(tmp_path, content, complaint):
         (["x.pth", "--recipe", "default"], 2, "names no dataset"),
         (["x.pth", "--recipe", "mnist"], 2, "images with 3 channels"),
         (["x.pth", "--recipe", "cifar10", "--label", "cat"], 2, "unconditional"),
-        (["x.pth", "--recipe", "cifar10", "--weights", "best"], 2, "--weights takes ema or model"),
+        (["x.pth", "--recipe", "cifar10", "--weights", "best"], 2, "--weights must be ema or model"),
     ],
 )
 def test_wrong_uses(tmp_path, monkeypatch, arguments, status, complaint):

@@ -94,8 +94,8 @@ def test_the_interval_holds_that_of_log_z():
 
 
 def test_errors():
-    with pytest.raises(UsageError, match="temperature is above 0"):
+    with pytest.raises(UsageError, match="temperature must be above 0"):
         LikelihoodSettings(0.0)
     broken = model(Quadratic(math.nan, torch.zeros(1, 4, 4)))
-    with pytest.raises(EbmctlError, match="not finite"):
+    with pytest.raises(EbmctlError, match="NaN or infinite"):
         Likelihood(broken, LikelihoodSettings(ais=FEW))

@@ -172,24 +172,24 @@ def test_an_infinite_score_names_the_image(trained, monkeypatch):
     model = ebmctl.load("runs/00000-constant")
     detector = Detector(model, DatasetName.parse("constant"), Settings(Path()))
     monkeypatch.setattr(detector, "score", lambda _, x: torch.where(torch.arange(len(x)) == 3, torch.inf, 0.0))
-    with pytest.raises(EbmctlError, match=r"the score of image 3 of noise \(test\) is not finite"):
+    with pytest.raises(EbmctlError, match=r"the score of image 3 of noise \(test\) is NaN or infinite"):
         detector.of_set(DatasetName.parse("noise"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--in", "constant"], 2, "give sets to tell apart"),
-        (["--in", "constant", "--out", "noise", "--images", "x", "--csv", "y"], 2, "give sets to tell apart"),
+        (["--in", "constant"], 2, "give out-of-distribution datasets"),
+        (["--in", "constant", "--out", "noise", "--images", "x", "--csv", "y"], 2, "give out-of-distribution datasets"),
         (["--in", "constant", "--images", "x"], 2, "go together"),
         (["--in", "constant", "--out", "nois"], 2, "did you mean 'noise'"),
-        (["--in", "constant", "--out", "noise", "-n", "1"], 2, "--n is at least 2"),
-        (["--in", "constant", "--out", "noise", "--score", "entropy"], 2, "--score takes energy"),
-        (["--in", "constant", "--out", "noise", "--score", "scale-7"], 2, "--score takes energy"),
+        (["--in", "constant", "--out", "noise", "-n", "1"], 2, "--n must be at least 2"),
+        (["--in", "constant", "--out", "noise", "--score", "entropy"], 2, "--score must be energy"),
+        (["--in", "constant", "--out", "noise", "--score", "scale-7"], 2, "--score must be energy"),
         (["--in", "constant", "--out", "noise", "--model", "none"], 1, "there is no model 'none'"),
-        (["--in", "noise", "--out", "constant"], 1, "the zoo has no model of noise, and runs/ no run of it"),
+        (["--in", "noise", "--out", "constant"], 1, "the zoo has no model of noise, and runs/ has no run of it"),
         (["--in", "constant", "--images", "none", "--csv", "y.csv"], 1, "there is no folder none"),
-        (["--in", "constant", "--images", "runs", "--csv", "y.csv", "--keep", "2"], 2, "--keep is a share"),
+        (["--in", "constant", "--images", "runs", "--csv", "y.csv", "--keep", "2"], 2, "--keep must be between"),
         (["--in", "constant", "--out", "folder:none"], 1, "there is no folder none"),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch)
     os.kill(rank(1), signal.SIGKILL)
     _, err = running.communicate(timeout=240)
     assert running.returncode == 1
-    assert "go on with: ebmctl train noise --resume run --processes 2" in err.strip().splitlines()[-1]
+    assert "resume with: ebmctl train noise --resume run --processes 2" in err.strip().splitlines()[-1]
     have = len((here / "run" / "metrics.jsonl").read_bytes().splitlines())
     alone = process("train", "noise", "--recipe", "tiny.toml", "--resume", "run", cwd=here)
     _, err = alone.communicate(timeout=180)

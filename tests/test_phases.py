@@ -98,7 +98,7 @@ def test_sampling_by_the_flow_travels_with_the_weights(tmp_path):
     assert torch.equal(drawn, ebmctl.sample(model, 3))
     assert not torch.equal(drawn, ebmctl.sample(model, 3, flow_steps=2))
     assert list((folder.path / "samples").iterdir())
-    with pytest.raises(UsageError, match="steps is at least 0, not -1"):
+    with pytest.raises(UsageError, match="steps must be at least 0, not -1"):
         ebmctl.sample(model, 3, flow_steps=-1)
 
 
@@ -132,17 +132,17 @@ def test_plain_contrastive_divergence():
     ("changes", "message"),
     [
         (["phases=[{share=0.5}, {share=0.4}]"], "the shares of the phases add up to 0.9, not to 1"),
-        (["phases=[{share=0.5}, {}]"], "phases.1: share is above 0"),
-        (["phases=3"], "phases is a list of tables"),
-        (["phases=[3]"], "phases is a list of tables"),
+        (["phases=[{share=0.5}, {}]"], "phases.1: share must be above 0"),
+        (["phases=3"], "phases must be a list of tables"),
+        (["phases=[3]"], "phases must be a list of tables"),
         (['phases=[{share=1.0, objectiv={name="cd"}}]'], "did you mean 'phases.0.objective'"),
-        (['phases=[{share=1.0, objective="cd"}]'], "phases.0.objective is a table"),
+        (['phases=[{share=1.0, objective="cd"}]'], "phases.0.objective must be a table"),
         (['phases=[{share=1.0, objective={name="energy-matchin"}}]'], "did you mean 'energy-matching'"),
         (['phases=[{share=1.0, objective={name="cd", kl_loss=false}}]'], "unknown key 'phases.0.objective.kl_loss'"),
         ([TWO, "phases.2.share=0.1"], "phases.2.share: the list has 2 items"),
-        ([TWO, "phases.one.share=0.1"], "the list has 2 items, numbered from 0, and no one"),
-        (["sampling.rounds=0", "sampling.final_steps=0"], "give no step at all"),
-        (["flow.time=0.0"], "flow: time is above 0"),
+        ([TWO, "phases.one.share=0.1"], "the list has 2 items, numbered from 0; there is no one"),
+        (["sampling.rounds=0", "sampling.final_steps=0"], "add up to no step at all"),
+        (["flow.time=0.0"], "flow: time must be above 0"),
     ],
 )
 def test_bad_phases_are_named(changes, message):
@@ -168,7 +168,7 @@ def test_an_objective_that_needs_labels(monkeypatch):
         trainer(change)
     assert trainer(change, 'data.label="class"', data=images(("a", "b"))).labels
     needy = Entry("objective", "needy", lambda *_: {}, "", "ebmctl-needy", "1.0")
-    with pytest.raises(EbmctlError, match=r"the objective 'needy' of ebmctl-needy 1\.0 gave no Objective"):
+    with pytest.raises(EbmctlError, match=r"the objective 'needy' of ebmctl-needy 1\.0 did not return an Objective"):
         trainer(change)
 
 

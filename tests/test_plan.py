@@ -39,8 +39,8 @@ def test_a_plan_is_what_the_recipe_says_but_for_what_is_given():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rounds": -1}, "rounds is at least 0"),
-        ({"rounds": 0, "final_steps": 0}, "give no step at all"),
+        ({"rounds": -1}, "rounds must be at least 0"),
+        ({"rounds": 0, "final_steps": 0}, "add up to no step at all"),
         ({"sampler": "langvin"}, "did you mean 'langevin'"),
         ({"sampler_options": {"noize": 1.0}}, r"did you mean 'sampler\.noise'"),
     ],

@@ -48,7 +48,7 @@ def test_a_pinned_model_needs_no_connection_again(hub, here, model):
 def test_offline(hub, here, model, monkeypatch):
     revision = put(hub, "ada/toy", model)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert "ada/toy is not in the cache, or not all of it, and offline mode" in error_of("sample", "ada/toy")
+    assert "ada/toy is not in the cache, or only in part, and offline mode" in error_of("sample", "ada/toy")
     assert "can't be pushed in offline mode" in error_of("push", str(model), "ada/toy", "--samples", "0")
     assert hub.requests == []
     monkeypatch.delenv("HF_HUB_OFFLINE")
@@ -76,10 +76,10 @@ def test_a_mistyped_path_is_not_sent_to_the_hub(hub, here):
 
 def test_other_repositories(hub, here):
     hub.commit("ada/bert", {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 1000})
-    assert "ada/bert is not a model of ebmctl: its config.json is another kind's" in error_of("sample", "ada/bert")
+    assert "ada/bert is not an ebmctl model: its config.json is of another kind" in error_of("sample", "ada/bert")
     assert not [path for _, path in hub.requests if path.endswith(".safetensors")]  # nothing large came
     hub.commit("ada/empty", {"README.md": b"# hello"})
-    assert "ada/empty is not a model of ebmctl: it has no config.json" in error_of("sample", "ada/empty")
+    assert "ada/empty is not an ebmctl model: it has no config.json" in error_of("sample", "ada/empty")
 
 
 def test_a_download_that_is_cut_goes_on_where_it_ended(hub, here, model):
@@ -108,7 +108,7 @@ def test_weights_that_are_altered_on_their_way(hub, here, model):
     """The client checks sizes only; the altered byte is found by its checksum, and the next try gets it whole."""
     put(hub, "ada/toy", model)
     hub.faults = [Fault("GET", "model.safetensors", "alter", 1)]
-    assert "model.safetensors of ada/toy was altered on its way" in error_of("sample", "ada/toy")
+    assert "model.safetensors of ada/toy was corrupted in transit" in error_of("sample", "ada/toy")
     assert ebmctl.load("ada/toy").sha256() == sha256(model / "model.safetensors")
 
 
@@ -116,10 +116,10 @@ def test_weights_of_another_checksum(hub, here, model):
     revision = put(hub, "ada/toy", model)
     entry = '[models."residual.toy"]\nkind = "generator"\ndataset = "noise"\nrecipe = "default"\nshape = [1, 8, 8]\n'
     Path("zoo.toml").write_text(entry + f'repo = "ada/toy"\nrevision = "{revision}"\nsha256 = "{"0" * 64}"\n')
-    assert "have another checksum" in error_of("sample", "residual.toy")
+    assert "do not have the expected checksum" in error_of("sample", "residual.toy")
     status, out, err = call("zoo", "verify", "--json")
     assert (status, json.loads(out)["models"][0]["ok"]) == (1, False)
-    assert "models are not what their checksum says: residual.toy" in err
+    assert "models have a wrong checksum: residual.toy" in err
 
 
 def test_a_cached_file_that_is_altered_later(hub, here, model, tmp_path):
@@ -127,7 +127,7 @@ def test_a_cached_file_that_is_altered_later(hub, here, model, tmp_path):
     assert call("zoo", "pull", f"ada/toy@{revision}")[0] == 0
     blob = tmp_path / "cache" / "models--ada--toy" / "blobs" / sha256(model / "model.safetensors")
     blob.write_bytes(blob.read_bytes()[:-1] + b"\0")
-    assert "altered on its way, or in the cache" in error_of("sample", f"ada/toy@{revision}")
+    assert "corrupted in transit or in the cache" in error_of("sample", f"ada/toy@{revision}")
     assert ebmctl.load(f"ada/toy@{revision}").sha256() == sha256(model / "model.safetensors")
 
 

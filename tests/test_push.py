@@ -207,16 +207,16 @@ def test_private(hub, here, model, monkeypatch):
 
 def test_an_open_repository_does_not_become_private(hub, here, model):
     put(hub, "ada/toy", model)
-    assert "is open to all" in error_of("push", str(model), "ada/toy", "--private", "--samples", "0")
+    assert "is public" in error_of("push", str(model), "ada/toy", "--private", "--samples", "0")
 
 
 @pytest.mark.parametrize(
     ("token", "repo", "message"),
     [
-        (None, "ada/toy", "the Hub asks who you are"),
+        (None, "ada/toy", "not logged in to the Hub"),
         ("hf_wrong", "ada/toy", "the Hub refused the token for ada/toy (401)"),
-        (READER, "ada/toy", "the token has no right to do that to ada/toy (403)"),
-        (STRANGER, "ada/toy", "the token has no right to do that to ada/toy (403)"),
+        (READER, "ada/toy", "the token has no write access to ada/toy (403)"),
+        (STRANGER, "ada/toy", "the token has no write access to ada/toy (403)"),
     ],
 )
 def test_tokens(hub, here, model, monkeypatch, token, repo, message):
@@ -238,7 +238,7 @@ def test_tokens(hub, here, model, monkeypatch, token, repo, message):
 )
 def test_a_repository_of_another_kind_is_left_alone(hub, here, model, files):
     before = hub.commit("ada/toy", files)
-    assert "holds something else" in error_of("push", str(model), "ada/toy", "--samples", "0")
+    assert "contains something else" in error_of("push", str(model), "ada/toy", "--samples", "0")
     assert hub.repos["ada/toy"].head == before
 
 
@@ -288,7 +288,7 @@ def test_wrong_uses_of_push(hub, here, model):
     for arguments, status, message in (
         ([str(model), "toy"], 2, "give USER/REPO"),
         ([str(model), "../toy"], 2, "give USER/REPO"),
-        ([str(model), "ada/toy", "--samples", "-1"], 2, "--samples is 0 or more"),
+        ([str(model), "ada/toy", "--samples", "-1"], 2, "--samples must be 0 or more"),
         (["nothing", "ada/toy"], 1, "there is no model 'nothing'"),
     ):
         found, out, err = call("push", *arguments)

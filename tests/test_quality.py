@@ -141,7 +141,7 @@ def test_the_classifier_of_the_zoo(generator):
 
 def test_a_dataset_without_a_classifier(monkeypatch):
     monkeypatch.setattr("ebmctl.models.classifier.zoo", dict)
-    with pytest.raises(EbmctlError, match=r"no classifier of digits .*give --extractor MODEL, or inception") as found:
+    with pytest.raises(EbmctlError, match=r"no classifier of digits; give --extractor MODEL, or inception") as found:
         find_extractor(None, DatasetName.parse("digits"), None, torch.device("cpu"))
     assert "--classifier" not in str(found.value)
 
@@ -159,7 +159,7 @@ def test_inception_weights_are_checked_before_they_are_opened(tmp_path, monkeypa
     other = tmp_path / "weights.pth"
     other.write_bytes(b"a pickle")
     device = torch.device("cpu")
-    with pytest.raises(EbmctlError, match="is not opened"):
+    with pytest.raises(EbmctlError, match="refusing to open"):
         InceptionExtractor(other, device)
     with pytest.raises(EbmctlError, match="there is no file"):
         find_extractor("inception", DatasetName.parse("digits"), tmp_path / "none.pth", device)
@@ -172,7 +172,7 @@ def test_inception_weights_are_checked_before_they_are_opened(tmp_path, monkeypa
     with pytest.raises(EbmctlError, match=r"can't be downloaded .* --inception-weights FILE"):
         find_extractor(None, DatasetName.parse("cifar10"), None, device)
     (tmp_path / "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth").write_bytes(b"altered")
-    with pytest.raises(EbmctlError, match="is not opened"):
+    with pytest.raises(EbmctlError, match="refusing to open"):
         find_extractor(None, DatasetName.parse("cifar10"), None, device)
 
 

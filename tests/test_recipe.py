@@ -69,22 +69,22 @@ def test_a_dataset_without_a_recipe_has_its_own_shape():
     [
         ("optimizer.lrr=1", "did you mean 'optimizer.lr'"),
         ("optimiser.lr=1", "did you mean 'optimizer'"),
-        ("optimizer.lr=fast", "optimizer.lr takes a number, not 'fast'"),
-        ("optimizer.lr=nan", "optimizer.lr takes a finite number"),
-        ("optimizer.lr=-1", "optimizer: lr is above 0, not -1.0"),
-        ("run.steps=1.5", "run.steps takes a whole number"),
-        ("run.steps=true", "run.steps takes a whole number"),
-        ("objective.start=bufer", "objective.start takes 'buffer' or 'noise'"),
-        ("network.blocks=3", "network.blocks takes a list"),
-        ("network.scales=9", "network: scales is between 1 and"),
+        ("optimizer.lr=fast", "optimizer.lr must be a number, not 'fast'"),
+        ("optimizer.lr=nan", "optimizer.lr must be a finite number"),
+        ("optimizer.lr=-1", "optimizer: lr must be above 0, not -1.0"),
+        ("run.steps=1.5", "run.steps must be an integer"),
+        ("run.steps=true", "run.steps must be an integer"),
+        ("objective.start=bufer", "objective.start must be 'buffer' or 'noise'"),
+        ("network.blocks=3", "network.blocks must be a list"),
+        ("network.scales=9", "network: scales must be between 1 and"),
         ("network.name=residul", "unknown architecture 'residul': did you mean 'residual'"),
         ("sampler.name=hmc", "unknown sampler 'hmc'"),
         ("optimizer=3", "optimizer is a section"),
-        ("optimizer.betas=[0.1]", "optimizer.betas takes a list of 2"),
+        ("optimizer.betas=[0.1]", "optimizer.betas must be a list of 2"),
         ("data.channels=2", "data: channels is 1 or 3"),
-        ("sampling.rounds=-1", "sampling: rounds is at least 0"),
-        ("lr", "--set takes key=value"),
-        ("=3", "--set takes key=value"),
+        ("sampling.rounds=-1", "sampling: rounds must be at least 0"),
+        ("lr", "--set must be key=value"),
+        ("=3", "--set must be key=value"),
         ("run.steps.more=3", "run.steps"),
     ],
 )
@@ -136,7 +136,7 @@ class Example:
 def test_build():
     assert conversion.build(Example, {"b": 2, "d": [1, 2]}, "e") == Example(1, 2.0, "x", (1, 2))
     assert conversion.plain(Example()) == {"a": 1, "c": "x", "d": []}
-    with pytest.raises(UsageError, match=r"e\.d takes a whole number, not 'x'"):
+    with pytest.raises(UsageError, match=r"e\.d must be an integer, not 'x'"):
         conversion.build(Example, {"d": ["x"]}, "e")
 
 

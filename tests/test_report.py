@@ -55,9 +55,9 @@ def test_a_bundled_model_alone(workplace):
     assert (status, out) == (0, ""), err
     page = checked(Path("report.html"))
     assert sections(page) == ["samples", "chain", "provenance", "commands"]
-    assert "12 images of one seed" in page.text
+    assert "12 samples from one seed" in page.text
     assert "c3a7d3f4894b0a4a2b366e1dddb229552b5153746b4a5dc872f869175653446e" in page.text
-    assert "Trained by ebmctl 0.1.0: 2048 steps" in page.text
+    assert "Trained with ebmctl 0.1.0: 2048 steps" in page.text
     recipe = re.findall(r"<pre><code>(about = .*?)</code>", Path("report.html").read_text(), re.DOTALL)[0]
     Path("recipe.toml").write_text(html.unescape(recipe))
     assert resolve("digits", "recipe.toml", [], {}) == ebmctl.load("digits").recipe
@@ -151,15 +151,15 @@ def test_results_of_something_else(workplace):
     found = json.loads(Path(result("ood", "--in", "digits", "--out", "noise", "-n", "20", to="ood.json")).read_text())
     for file, changed, words in (
         ("other.json", {**found, "model_sha256": "0" * 64}, "of a model with other weights"),
-        ("half.json", {**found, "results": [{"out": "noise"}]}, "is not the whole JSON of a result: results.auroc is"),
-        ("text.json", {**found, "results": "none"}, "is not the whole JSON of a result: results takes a list"),
+        ("half.json", {**found, "results": [{"out": "noise"}]}, "is not a complete result: results.auroc is"),
+        ("text.json", {**found, "results": "none"}, "is not a complete result: results must be a list"),
         (
             "list.json",
             {"metrics": {"fid": 3}, "model_sha256": found["model_sha256"], "n": 1, "seed": 0},
-            "not the whole",
+            "not a complete",
         ),
         ("any.json", {"a": 1}, "is not the JSON of `ebmctl ood`, `evaluate` or `compose --check`"),
-        ("models.json", {"attributes": {}, "models": []}, "is not the whole JSON of a result"),
+        ("models.json", {"attributes": {}, "models": []}, "is not a complete result"),
     ):
         Path(file).write_text(json.dumps(changed))
         status, out, err = call("evaluate", "digits", "--report", "report.html", *FEW, "--results", file)
@@ -172,13 +172,13 @@ def test_results_of_something_else(workplace):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["digits", "--results", "x.json"], 2, "--results goes with --report"),
-        (["digits", "--report", "page.pdf"], 2, "the page's name ends in .html"),
+        (["digits", "--results", "x.json"], 2, "--results requires --report"),
+        (["digits", "--report", "page.pdf"], 2, "the page's file name must end in .html"),
         (["digits", "--report", "file/page.html"], 1, "can't write file/page.html"),
         (["digits", "--report", "folder.html"], 1, "it is a folder"),
         (["digits", "--report", "a.html", "--results", "none.json"], 1, "can't read none.json"),
         (["digits", "--report", "a.html", "--label", "7"], 2, "this model is unconditional"),
-        (["--compare", "a.json", "b.json", "--report", "a.html"], 2, "not with --compare"),
+        (["--compare", "a.json", "b.json", "--report", "a.html"], 2, "does not work with --compare"),
     ],
 )
 def test_errors_come_before_the_work(workplace, monkeypatch, arguments, status, words):

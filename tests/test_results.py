@@ -91,17 +91,17 @@ def test_tables(tmp_path):
         ["digits / constant", "0.500 (0.250 to 0.750)", high, high, high, "1,000 / 60"],
         ["average", "0.700", "0.900", "0.900", "0.900", ""],
     ]
-    assert ood.heading == "digits against others, by energy"
+    assert ood.heading == "digits against other sets, score: energy"
     quality = read_result(file(tmp_path, QUALITY))
-    drawn = "1,000 drawn, 2,000 of digits train"
+    images = "1,000 samples, 2,000 of digits train"
     assert quality.table().rows == [
-        ["toy frechet-distance", "12.5", f"toy, {drawn}"],
-        ["toy score", "2 ± 0.12", f"toy, {drawn}"],
-        ["toy kernel-distance", "0 ± 0.5", f"toy, {drawn}"],
-        ["toy precision", "0.75", f"toy, {drawn}"],
+        ["toy frechet-distance", "12.5", f"toy, {images}"],
+        ["toy score", "2 ± 0.12", f"toy, {images}"],
+        ["toy kernel-distance", "0 ± 0.5", f"toy, {images}"],
+        ["toy precision", "0.75", f"toy, {images}"],
         ["log_z", "0.9 (0.8 to 0.95)", "temperature 2, effective 0.50, acceptance 0.75"],
         ["bits_per_dimension", "0.9 (0.8 to 0.95)", "temperature 1, 50 of digits test"],
-        ["memorisation (pixel distance)", "0.1, held-out 0.125", "15 drawn, 2,000 of digits train"],
+        ["memorisation (pixel distance)", "0.1, held-out 0.125", "15 samples, 2,000 of digits train"],
     ]
     assert quality.heading == "1,000 images, seed 3"
     composition = read_result(file(tmp_path, COMPOSITION))
@@ -113,8 +113,8 @@ def test_tables(tmp_path):
         ["sharpness", "0.125", "", "0.250"],
     ]
     alike = "1,000 images, judged by a classifier of faces; held-out data: "
-    assert composition.note == f"{alike}the 1,234 of them for which the expression holds"
-    assert replace(composition, held_out=0).note == f"{alike}all of them, as the expression holds for none"
+    assert composition.note == f"{alike}the 1,234 images for which the expression holds"
+    assert replace(composition, held_out=0).note == f"{alike}all images, as the expression holds for none"
     assert replace(composition, diversity=None).table().rows[3][1] == "none"
 
 
@@ -144,16 +144,16 @@ def test_paths_stay_at_home(tmp_path):
         assert "/home/ada" in str(result)
         assert "/home/ada" not in str(result.public())
         assert "/home/ada" not in str(result.card_rows("x"))
-    assert quality.public().table().rows == [["judge score", "1", "judge, 10 drawn, 10 of folder:DIR train"]]
+    assert quality.public().table().rows == [["judge score", "1", "judge, 10 samples, 10 of folder:DIR train"]]
 
 
 def test_figures_are_finite():
     share = Interval(0.5, math.nan, 1.0)
     for make, words in (
-        (lambda: QualityResult({"fid": Metric(math.inf)}), "fid.value is not finite"),
-        (lambda: OutlierResult("a", "energy", (OutlierRow("b", share, share, share, share),)), "rows.auroc.low is not"),
-        (lambda: OutlierResult("a", "energy", ()), "no outside set"),
-        (lambda: CompositionResult("a", {}, 4, {"a": share}, share, Judge("b")), "attributes.a.low is not finite"),
+        (lambda: QualityResult({"fid": Metric(math.inf)}), "fid.value is NaN or infinite"),
+        (lambda: OutlierResult("a", "energy", (OutlierRow("b", share, share, share, share),)), "rows.auroc.low is NaN"),
+        (lambda: OutlierResult("a", "energy", ()), "no out-of-distribution set"),
+        (lambda: CompositionResult("a", {}, 4, {"a": share}, share, Judge("b")), "attributes.a.low is NaN or infinite"),
     ):
         with pytest.raises(EbmctlError, match=words):
             make()
@@ -171,19 +171,19 @@ def changed(document: dict, value: object, *keys: object) -> dict:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ([], "holds no JSON object"),
+        ([], "does not contain a JSON object"),
         ({"a": 1}, "is not the JSON of `ebmctl ood`, `evaluate` or `compose --check`"),
-        ({**OUTLIERS, "in": None}, "is not the whole JSON of a result: in takes a text, not None"),
-        (changed(OUTLIERS, math.nan, "results", 0, "auroc", "value"), "results.auroc.value takes a finite number"),
+        ({**OUTLIERS, "in": None}, "is not a complete result: in must be a string, not None"),
+        (changed(OUTLIERS, math.nan, "results", 0, "auroc", "value"), "results.auroc.value must be a finite number"),
         (changed(OUTLIERS, {"value": 1.0, "low": 0.5}, "results", 0, "auroc"), "results.auroc.high is missing"),
-        (changed(OUTLIERS, 10**400, "results", 0, "auroc", "low"), "results.auroc.low takes a finite number"),
-        ({**OUTLIERS, "results": []}, "there is no outside set"),
-        (changed(QUALITY, "12", "metrics", "log_z", "value"), "metrics.log_z.value takes a number, not '12'"),
-        (changed(QUALITY, [1], "metrics", "log_z", "levels"), "metrics.log_z.levels takes a text, not [1]"),
-        ({**QUALITY, "n": 1.5}, "n takes a whole number, not 1.5"),
-        ({**COMPOSITION, "models": ["ab"]}, "models takes a table"),
-        ({**COMPOSITION, "acceptance": math.inf}, "acceptance takes a finite number"),
-        ({**COMPOSITION, "joint": "x" * 10**6}, "joint takes a table, not 'xxx"),
+        (changed(OUTLIERS, 10**400, "results", 0, "auroc", "low"), "results.auroc.low must be a finite number"),
+        ({**OUTLIERS, "results": []}, "there is no out-of-distribution set"),
+        (changed(QUALITY, "12", "metrics", "log_z", "value"), "metrics.log_z.value must be a number, not '12'"),
+        (changed(QUALITY, [1], "metrics", "log_z", "levels"), "metrics.log_z.levels must be a string, not [1]"),
+        ({**QUALITY, "n": 1.5}, "n must be an integer, not 1.5"),
+        ({**COMPOSITION, "models": ["ab"]}, "models must be a table"),
+        ({**COMPOSITION, "acceptance": math.inf}, "acceptance must be a finite number"),
+        ({**COMPOSITION, "joint": "x" * 10**6}, "joint must be a table, not 'xxx"),
     ],
 )  # fmt: skip
 def test_what_is_no_result(tmp_path, document, words):

@@ -138,7 +138,7 @@ def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
     assert again.step == 4
     assert len(folder.metrics.read_text().splitlines()) == 4
     other = trainer("network.width=8")
-    with pytest.raises(EbmctlError, match="does not fit"):
+    with pytest.raises(EbmctlError, match="does not match this run"):
         folder.load_checkpoint(other)
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, dama
     assert again.step == 4
     for checkpoint in folder.checkpoints():
         (checkpoint / "state.json").write_text("{")
-    with pytest.raises(EbmctlError, match=r"has no checkpoint to go on from; .*step-000000004"):
+    with pytest.raises(EbmctlError, match=r"has no checkpoint to resume from; .*step-000000004"):
         folder.load_checkpoint(again)
 
 
@@ -194,11 +194,11 @@ def test_ends_by_the_clock(tmp_path):
     assert folder.checkpoints()
 
 
-@pytest.mark.parametrize(("bound", "problem"), [("1e-9", "outside of"), ("10", "no longer finite")])
+@pytest.mark.parametrize(("bound", "problem"), [("1e-9", "outside "), ("10", "NaN or infinite")])
 def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
     made = trainer(f"run.energy_bound={bound}")
     folder = RunFolder.create(tmp_path / "run", made.recipe)
-    if problem == "no longer finite":
+    if problem == "NaN or infinite":
         with torch.no_grad():
             made.network.scales[0].head.bias.fill_(float("nan"))
     with pytest.raises(DivergedError, match=f"(?s)at step 1: .*{problem}.*lower optimizer.lr") as caught:
@@ -206,12 +206,12 @@ def test_divergence_keeps_the_last_good_state(tmp_path, bound, problem):
     assert "\n" not in str(caught.value)
     assert [p.name for p in folder.checkpoints()] == ["step-000000000"]
     assert "diverged" in (folder.path / "log.txt").read_text()
-    assert (len(made.objective.buffer) == 0) == (problem == "no longer finite")  # what it made is not kept
+    assert (len(made.objective.buffer) == 0) == (problem == "NaN or infinite")  # what it made is not kept
 
 
 def test_an_existing_run_is_not_touched(tmp_path):
     RunFolder.create(tmp_path / "run", recipe())
-    with pytest.raises(EbmctlError, match="exists already"):
+    with pytest.raises(EbmctlError, match="already exists"):
         RunFolder.create(tmp_path / "run", recipe())
 
 

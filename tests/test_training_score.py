@@ -112,7 +112,7 @@ def test_what_is_not_finite_has_no_score():
 
 def test_settings_are_checked():
     for wrong in ("eval.every=-1", "eval.n=9"):
-        with pytest.raises(UsageError, match=r"every is at least 0|n is at least 10"):
+        with pytest.raises(UsageError, match=r"every must be at least 0|n must be at least 10"):
             recipes.resolve("digits", None, [wrong], {})
 
 
@@ -122,7 +122,7 @@ def test_from_the_command_line(here):
         *itertools.chain(*(("--set", text) for text in ("data.size=16", "run.steps=4"))),
     )  # fmt: skip
     assert status == 0, err
-    assert "scored every 2 steps by classifier.digits" in err
+    assert "evaluating every 2 steps with classifier.digits" in err
     assert "step 4: distance" in err
     assert ebmctl.load("run/best").config.provenance["steps"] in (2, 4)
 

@@ -52,7 +52,7 @@ def test_an_entry_with_the_old_key_of_its_metrics_is_read(tmp_path: Path) -> Non
     [
         ('sha256 = "abc"', "64 hexadecimal digits"),
         ('repo = "a/b"', "revision of 40"),
-        ('family = "../faces"', "not a name"),
+        ('family = "../faces"', "not a valid name"),
         ("colour = 3", "unknown key"),
     ],
 )
@@ -64,7 +64,7 @@ def test_a_bad_entry_is_one_line_that_names_it(tmp_path: Path, line: str, compla
 
 
 def test_a_bundled_folder_cannot_leave_the_package(tmp_path: Path) -> None:
-    with pytest.raises(EbmctlError, match="not a name"):
+    with pytest.raises(EbmctlError, match="not a valid name"):
         zoo.read_zoo(written(tmp_path, GOOD.replace('bundled = "toy"', 'bundled = "../../etc"')))
 
 
@@ -135,24 +135,24 @@ def test_ones_own_entry_wins_and_that_is_said(own: Path, name: str) -> None:
     shown = process("zoo", "show", name, "--json", cwd=own.parent)
     out, err = shown.communicate(timeout=60)
     assert (shown.returncode, json.loads(out)["repo"]) == (0, "ada/mine")
-    assert f"'{name}' is the one of your zoo.toml, not the one that ships" in err
+    assert f"'{name}' is taken from your zoo.toml, not from the zoo that ships" in err
     assert "(your own)" in call("zoo", "list")[1]
 
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (('repo = "ada/mine"', 'bundled = "../../etc"'), "names models of the Hub"),
-        (('repo = "ada/mine"', 'bundled = "digits"'), "names models of the Hub"),
-        (('repo = "ada/mine"', 'repo = "https://example.org/x"'), "repo is user/repo"),
-        (('repo = "ada/mine"', 'repo = "../../x"'), "repo is user/repo"),
+        (('repo = "ada/mine"', 'bundled = "../../etc"'), "can only name models on the Hub"),
+        (('repo = "ada/mine"', 'bundled = "digits"'), "can only name models on the Hub"),
+        (('repo = "ada/mine"', 'repo = "https://example.org/x"'), "repo must be user/repo"),
+        (('repo = "ada/mine"', 'repo = "../../x"'), "repo must be user/repo"),
         (("1111111111111111111111111111111111111111", "main"), "revision of 40"),
-        (('recipe = "digits"', 'recipe = "digits; rm -rf ~"'), "not a name"),
-        (('recipe = "digits"', 'recipe = "digits"\nlabel = "$(reboot)"'), "not a label"),
-        (('recipe = "digits"', 'recipe = "digits"\norigin = "x"'), "names models of the Hub"),
+        (('recipe = "digits"', 'recipe = "digits; rm -rf ~"'), "not a valid name"),
+        (('recipe = "digits"', 'recipe = "digits"\nlabel = "$(reboot)"'), "not a valid label"),
+        (('recipe = "digits"', 'recipe = "digits"\norigin = "x"'), "can only name models on the Hub"),
         (('recipe = "digits"', ""), "recipe"),
-        (("[1, 16, 16]", "[1, 16]"), "shape takes a list of 3"),
-        (("[1, 16, 16]", "[[1]]"), "shape takes"),
+        (("[1, 16, 16]", "[1, 16]"), "shape must be a list of 3"),
+        (("[1, 16, 16]", "[[1]]"), "shape must be"),
         (("kind", "kind = 3 #"), "kind"),
         (('[models."residual.mine"]', '[models]\n"residual.mine" = 3\n[x]'), "residual.mine"),
         (('[models."residual.mine"]', "models = 3\n[x]"), "models"),
@@ -214,7 +214,7 @@ def test_the_command_line(here: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     (folder / "model.safetensors").write_bytes(b"y" * 2000)
     status, out, err = call("zoo", "verify", "--json")
     assert (status, json.loads(out)["models"][0]["ok"]) == (1, False)
-    assert "1 of 1 models are not what their checksum says: residual.toy" in err
+    assert "1 of 1 models have a wrong checksum: residual.toy" in err
     assert call("zoo", "pull", "toy")[0] == 1
     status, _, err = call("zoo", "show", "toi")
     assert (status, "did you mean 'toy'?" in err) == (2, True)

@@ -43,7 +43,7 @@ def import_checkpoint(path: Path, recipe_name: str, weights: Weights, label: str
     """
     values = recipe.read(recipe_name)
     if not values.get("data", {}).get("name"):
-        raise UsageError(f"the recipe {recipe_name} names no dataset (data.name)")
+        raise UsageError(f"the recipe {recipe_name} has no dataset (data.name)")
     base = recipe.from_mapping(values)
     if not path.is_file():
         raise EbmctlError(f"there is no file {path}")
@@ -59,7 +59,9 @@ def import_checkpoint(path: Path, recipe_name: str, weights: Weights, label: str
         text = str(error)
         raise EbmctlError(text if str(path) in text else f"{path}: {text}") from error
     if found.channels != base.data.channels:
-        raise UsageError(f"{path} is of images with {found.channels} channels, the recipe {recipe_name} of others")
+        raise UsageError(
+            f"{path} is for images of {found.channels} channels, the recipe {recipe_name} for {base.data.channels}"
+        )
     found.unexpected.extend(
         name
         for name in content
@@ -80,11 +82,11 @@ def import_checkpoint(path: Path, recipe_name: str, weights: Weights, label: str
 def _labels(found: Recognised, flags: Mapping[str, Any], label: str | None) -> tuple[str, ...]:
     if not found.labels:
         if label:
-            raise UsageError("the checkpoint is of an unconditional model; leave --label out")
+            raise UsageError("the checkpoint is unconditional; omit --label")
         return ()
     if found.labels != 2:
         if label:
-            raise UsageError(f"the checkpoint knows {found.labels} classes; leave --label out")
+            raise UsageError(f"the checkpoint has {found.labels} classes; omit --label")
         return tuple(map(str, range(found.labels)))
     if flags.get("dataset") == "object" and flags.get("cond_idx") in _OBJECT_LABELS:
         return _OBJECT_LABELS[flags["cond_idx"]]

@@ -80,7 +80,7 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
         elif name in ("SETITEM", "SETITEMS"):
             pairs = to_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
             if not all(isinstance(key, (str, int)) for key in pairs[::2]):  # a tuple of references may never be hashed
-                raise ValueError("a key is neither a text nor a whole number")
+                raise ValueError("a key is neither a string nor an integer")
             _items(stack[-1]).update(zip(pairs[::2], pairs[1::2], strict=True))
         elif name in ("APPEND", "APPENDS"):
             items = to_mark() if name == "APPENDS" else [stack.pop()]
@@ -104,7 +104,7 @@ def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any
             stack.append(argument)  # numbers and strings
         else:
             raise ValueError(f"the pickle uses the opcode {name}, which a checkpoint of tensors does not need")
-    raise ValueError("the pickle ends early")
+    raise ValueError("the pickle is truncated")
 
 
 def _call(function: Any, arguments: Any) -> Any:
@@ -117,7 +117,7 @@ def _call(function: Any, arguments: Any) -> Any:
 
 
 def _refused(function: Any) -> ValueError:
-    name = function if isinstance(function, str) else "what another call gave"
+    name = function if isinstance(function, str) else "the result of another call"
     return ValueError(f"it calls {name[:100]}, which a checkpoint of tensors does not need; nothing was run")
 
 

@@ -62,12 +62,12 @@ def read_checkpoint(path: Path, skip: Collection[str] = ()) -> dict[str, Any]:
         with path.open("rb") as file:
             tree, storage = _open_zip(file) if zipfile.is_zipfile(file) else _open_legacy(file)
             if not isinstance(tree, dict):
-                raise ValueError("it holds no dictionary of tensors and settings")
+                raise ValueError("it contains no dictionary of tensors and settings")
             wanted = {key: value for key, value in tree.items() if key not in skip}
             content: dict[str, Any] = _Resolver(storage, path.stat().st_size).resolve(wanted)
     except _UNREADABLE as error:
         reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} is not a PyTorch checkpoint that can be read ({reason})") from error
+        raise ValueError(f"{path} is not a readable PyTorch checkpoint ({reason})") from error
     return content
 
 
@@ -75,9 +75,9 @@ def _open_zip(file: IO[bytes]) -> tuple[Any, Storage]:
     archive = zipfile.ZipFile(file)
     index = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
     if index is None:
-        raise ValueError("it holds no data.pkl")
+        raise ValueError("it contains no data.pkl")
     if archive.getinfo(index).file_size > _PICKLE_LIMIT:
-        raise ValueError("its pickle is too large for one of tensors and settings")
+        raise ValueError("its pickle is too large for tensors and settings")
     folder = index.removesuffix("data.pkl")
 
     def storage(key: str, size: int) -> bytearray:
@@ -96,7 +96,7 @@ def _open_legacy(file: IO[bytes]) -> tuple[Any, Storage]:
         raise ValueError("it is neither a zip file nor a pickle")
     file.seek(0)
     if interpret(file) != _LEGACY_MAGIC:
-        raise ValueError("it is a pickle of something else")
+        raise ValueError("it is another kind of pickle")
     stored: list[Any] = []
     interpret(file), interpret(file)
     tree, keys = interpret(file, stored), interpret(file)
@@ -133,7 +133,7 @@ class _Resolver:
     def resolve(self, value: Any) -> Any:
         self.values -= 1
         if self.values < 0:
-            raise ValueError("it holds more values than a checkpoint")
+            raise ValueError("it contains more values than a checkpoint")
         if isinstance(value, dict):
             return {k: self.resolve(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):

@@ -11,7 +11,7 @@ from ebmctl.cli import compose, data, evaluate, ood, plugins, push, sample, trai
 
 app = typer.Typer(
     name="ebmctl",
-    help="Train energy-based models on images, sample from them, compose and measure them, and find outliers.",
+    help="Train energy-based models of images, sample from them, compose and evaluate them, and detect outliers.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

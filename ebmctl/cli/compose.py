@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 
 def compose(
     context: typer.Context,
-    terms: list[str] = typer.Argument(..., help="Concepts, joined by AND: name, not:name, 'a|b', 2*name, name=value."),
-    out: Path = typer.Option(Path("composed.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
-    n: int = typer.Option(16, "-n", help="How many images.", metavar="N"),
-    family: str | None = typer.Option(None, help="Which set of concepts.", metavar="faces|objects|celebahq"),
+    terms: list[str] = typer.Argument(
+        ..., help="Concepts, combined by AND: name, not:name, 'a|b', 2*name, name=value."
+    ),
+    out: Path = typer.Option(Path("composed.png"), "-o", "--out", help="Image file to write.", metavar="FILE"),
+    n: int = typer.Option(16, "-n", help="Number of images.", metavar="N"),
+    family: str | None = typer.Option(None, help="Family of concepts.", metavar="faces|objects|celebahq"),
     own: list[str] = typer.Option([], "--model", help="A concept of your own; may be repeated.", metavar="NAME=MODEL"),
-    shared: bool = typer.Option(True, help="Count what concepts share once; or add whole energies, as the paper."),
-    strength: float | None = typer.Option(None, help="Weight of all that concepts say.", metavar="W"),
+    shared: bool = typer.Option(
+        True, help="Count the energy that concepts share once, or add whole energies, as in the paper."
+    ),
+    strength: float | None = typer.Option(None, help="Weight of the concepts' energies.", metavar="W"),
     or_temperature: float | None = typer.Option(None, help="Temperature of OR.", metavar="T"),
     not_weight: float | None = typer.Option(None, help="Weight of NOT.", metavar="W"),
     flow_steps: int | None = options.FLOW_STEPS,
@@ -38,20 +42,20 @@ def compose(
     sampler: str | None = options.SAMPLER,
     assignments: list[str] = options.SAMPLER_KEYS,
     chain: Path | None = options.CHAIN,
-    check: bool = typer.Option(False, "--check", help="Let an independent classifier find the concepts again."),
-    classifier: str | None = typer.Option(None, help="Another one than the zoo's.", metavar="FOLDER"),
+    check: bool = typer.Option(False, "--check", help="Check the images with an independent classifier."),
+    classifier: str | None = typer.Option(None, help="Classifier to use instead of the zoo's.", metavar="FOLDER"),
     seed: int = options.SEED,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Combine concepts that were trained apart, when an image is made."""
+    """Combine separately trained concepts at sampling time."""
     with console.guard(debug):
         expression = expressions.parse_terms(terms)
         models = dict(map(_named_model, own))
         if classifier and not check:
-            raise UsageError("--classifier goes with --check")
+            raise UsageError("--classifier requires --check")
         if n < 1:
-            raise UsageError(f"the number of images is at least 1, not {n}")
+            raise UsageError(f"the number of images must be at least 1, not {n}")
         sampler_keys = sampler_options(assignments)
         check_pictures(out, chain)
         from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
@@ -92,7 +96,7 @@ def _show(result: CompositionResult, as_json: bool) -> None:
 def _named_model(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
-        raise UsageError(f"--model takes NAME=MODEL, such as smiling=runs/00003-faces, not '{text}'")
+        raise UsageError(f"--model must be NAME=MODEL, such as smiling=runs/00003-faces, not '{text}'")
     return name, Path(path)
 
 
@@ -120,7 +124,7 @@ def _draw_and_show(
     if chain:
         save_gif(chain, drawn)
         console.say(f"the chains are in {chain}")
-    console.say(f"{out} drawn in {time.monotonic() - began:.0f} s")
+    console.say(f"{out} sampled in {time.monotonic() - began:.0f} s")
     if judge:
         _show(judge(drawn[-1], seed, str(out), report, command), as_json)
         return

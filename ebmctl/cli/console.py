@@ -31,7 +31,7 @@ def messages() -> Console:
 
 
 class _Lines(logging.Handler):
-    """Says what is logged, one line each: Rich's own handler breaks lines at the terminal's width."""
+    """Prints log records, one line each: Rich's own handler breaks lines at the terminal's width."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))
@@ -56,20 +56,20 @@ def guard(debug: bool) -> Iterator[None]:
         messages().print("interrupted")
         raise typer.Exit(130) from None
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more; the interpreter's own complaint has no reader either
+        sys.stderr.close()  # nobody reads it any more: this keeps the interpreter from complaining, too
         raise typer.Exit(1) from None
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Gives a list that is empty until SIGINT (Ctrl-C) or SIGTERM comes; the same one again interrupts at once."""
+    """Yield the list of signals received, SIGINT (Ctrl-C) or SIGTERM; the second one of a kind interrupts at once."""
     received: list[int] = []
 
     def handler(number: int, _frame: FrameType | None) -> None:
         if number in received:  # torch's launcher sends SIGTERM after Ctrl-C
             raise KeyboardInterrupt
         received.append(number)
-        messages().print("stopping after this step (Ctrl-C again: at once) ...")
+        messages().print("stopping after this step (Ctrl-C again to stop immediately) ...")
 
     previous = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -80,9 +80,9 @@ def interruptible() -> Iterator[list[int]]:
 
 
 def choice(option: str, value: str | None, known: list[str]) -> None:
-    """Raise UsageError for a value of an option that is not one of the known ones; None is one."""
+    """Raise UsageError for an option's value that is neither None nor one of those known."""
     if value is not None and value not in known:
-        raise UsageError(f"{option} takes {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
+        raise UsageError(f"{option} must be {', '.join(known[:-1])} or {known[-1]}, not '{value}'")
 
 
 def say(line: str) -> None:
@@ -191,9 +191,9 @@ class TrainingProgress(_WithBar):
 
 
 class TaskProgress(_WithBar):
-    """How far some work is, called as counting(what, done, all): a bar on a terminal, elsewhere a line now and then.
+    """The progress of tasks, called as progress(what, done, all): bars on a terminal, elsewhere a line now and then.
 
-    Where a result follows at once, `transient` leaves no trace of the bar, and says nothing of work that was soon done.
+    With `transient` the bar is removed at the end, and short tasks print nothing.
     """
 
     def __init__(self, quiet_interval: float = 10.0, transient: bool = False) -> None:
@@ -214,7 +214,7 @@ class TaskProgress(_WithBar):
 
 
 def _losses(values: Mapping[str, Any]) -> str:
-    """The energies of a step, or its losses where the objective knows no samples."""
+    """The energies of a step, or its losses where the objective has no samples."""
     if "energy_difference" not in values:
         losses = ((name, value) for name, value in values.items() if name.startswith("loss_"))
         return "  ".join(f"{name.removeprefix('loss_')} {value:.4f}" for name, value in losses)
@@ -225,7 +225,7 @@ def _losses(values: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 3 min 20 s, 5 h 12 min, 3 days 4 h."""
+    """Seconds in readable units: 45 s, 3 min 20 s, 5 h 12 min, 3 days 4 h."""
     units = [("days", 86400), ("h", 3600), ("min", 60), ("s", 1)]
     whole = round(seconds)
     for index, (name, size) in enumerate(units):

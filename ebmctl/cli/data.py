@@ -1,4 +1,4 @@
-"""`ebmctl data`: datasets made ready for training."""
+"""`ebmctl data`: prepare datasets for training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from ebmctl.cli import console, options
 from ebmctl.config.dataset import USUAL_SHAPE, DatasetName
 
-app = typer.Typer(help="Make datasets ready for training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Prepare datasets for training.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
@@ -19,16 +19,16 @@ def _group() -> None:
 
 @app.command("prepare")
 def prepare(
-    source: str = typer.Argument(..., help="A known dataset, or folder:PATH.", metavar="SOURCE"),
-    out: Path = typer.Option(..., help="The folder of shards to write, or to go on with.", metavar="DIR"),
+    source: str = typer.Argument(..., help="Name of a dataset, or folder:PATH.", metavar="SOURCE"),
+    out: Path = typer.Option(..., help="Folder of shards to write, or to continue.", metavar="DIR"),
     size: int | None = typer.Option(None, help="Height and width of the images.", metavar="PIXELS"),
     channels: int | None = typer.Option(None, help="1 for grey, 3 for colour.", metavar="1|3"),
-    split: str = typer.Option("train", help="Which images.", metavar="train|test"),
+    split: str = typer.Option("train", help="Split to prepare.", metavar="train|test"),
     data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Decode images once, into shards that training reads fast: ebmctl train shards:DIR."""
+    """Decode images once, into shards that training reads quickly: ebmctl train shards:DIR."""
     with console.guard(debug):
         console.choice("--split", split, ["train", "test"])
         name = DatasetName.parse(source).checked()

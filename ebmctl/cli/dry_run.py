@@ -1,4 +1,4 @@
-"""`ebmctl train --dry-run`: what a run is, and what it would take."""
+"""`ebmctl train --dry-run`: the recipe of a run, and an estimate of its time and memory."""
 
 from __future__ import annotations
 

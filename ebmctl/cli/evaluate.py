@@ -23,45 +23,53 @@ DEFAULT = ",".join(QUALITY)
 def evaluate(
     context: typer.Context,
     model: str | None = typer.Argument(
-        None, help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"
+        None, help="A model or run folder, a name in the zoo, or USER/REPO.", metavar="MODEL"
     ),
     metrics: str | None = typer.Option(
         None,
-        help="Which: fid, is, kid, prc (precision, recall), bits. Default: all but bits; none with a page or figures.",
+        help="fid, is, kid, prc (precision, recall), bits. Default: all but bits; with --report or --figures, none.",
         metavar="LIST",
     ),
-    figures: Path | None = typer.Option(None, help="Draw the paper's figures into a folder.", metavar="DIR"),
-    report: Path | None = typer.Option(None, help="Write all that is known as one page.", metavar="FILE.html"),
+    figures: Path | None = typer.Option(None, help="Draw the paper's figures into this folder.", metavar="DIR"),
+    report: Path | None = typer.Option(
+        None, help="Write everything known about the model as an HTML page.", metavar="FILE.html"
+    ),
     results: list[Path] = typer.Option(
         [], help="JSON of ood, evaluate or compose --check for the page; may be repeated.", metavar="FILE"
     ),
-    n: int = typer.Option(10_000, "-n", help="How many images are drawn; papers take 50000.", metavar="N"),
-    data: str | None = typer.Option(None, help="The dataset to compare with; default: the model's.", metavar="NAME"),
-    split: str = typer.Option("train", help="Its split that quality is measured against.", metavar="train|test"),
-    real: int | None = typer.Option(None, help="Images of the split at most; default: all.", metavar="N"),
+    n: int = typer.Option(10_000, "-n", help="Number of images to generate; papers use 50000.", metavar="N"),
+    data: str | None = typer.Option(None, help="Dataset to compare with; default: the model's.", metavar="NAME"),
+    split: str = typer.Option("train", help="Split of the dataset to compare with.", metavar="train|test"),
+    real: int | None = typer.Option(None, help="Use at most this many real images; default: all.", metavar="N"),
     extractor: str | None = typer.Option(
-        None, help="inception, or a classifier; default: the zoo's for small sets.", metavar="NAME"
+        None,
+        help="inception, or a classifier; default: the zoo's classifier of the dataset, else inception.",
+        metavar="NAME",
     ),
-    inception_weights: Path | None = typer.Option(None, help="Instead of downloading them.", metavar="FILE"),
-    keep: Path | None = typer.Option(None, help="Keep the images there, and go on from those.", metavar="DIR"),
-    batch: int = typer.Option(100, help="Images drawn at a time.", metavar="N"),
+    inception_weights: Path | None = typer.Option(
+        None, help="Inception weights, instead of downloading them.", metavar="FILE"
+    ),
+    keep: Path | None = typer.Option(
+        None, help="Keep the generated images in this folder, and reuse those in it.", metavar="DIR"
+    ),
+    batch: int = typer.Option(100, help="Images per batch.", metavar="N"),
     label: str | None = options.LABEL,
     flow_steps: int | None = options.FLOW_STEPS,
     rounds: int | None = options.ROUNDS,
     steps: int | None = options.STEPS,
     final_steps: int | None = options.FINAL_STEPS,
-    temperature: float = typer.Option(1.0, help="Bits: of exp(-E / T).", metavar="T"),
+    temperature: float = typer.Option(1.0, help="Bits: temperature T of exp(-E / T).", metavar="T"),
     levels: int = typer.Option(500, help="Bits: levels of annealed importance sampling.", metavar="N"),
-    chains: int = typer.Option(64, help="Bits: its chains.", metavar="N"),
+    chains: int = typer.Option(64, help="Bits: number of annealing chains.", metavar="N"),
     compare: tuple[Path, Path] | None = typer.Option(
-        None, help="Put two results side by side, if they are alike.", metavar="A.json B.json"
+        None, help="Compare two results, if they are comparable.", metavar="A.json B.json"
     ),
     data_dir: Path | None = options.DATA_DIR,
-    seed: int = typer.Option(0, help="Seed of all that is drawn.", metavar="N"),
+    seed: int = typer.Option(0, help="Random seed.", metavar="N"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Measure a model: quality of what it draws, and likelihood."""
+    """Evaluate a model: sample quality and likelihood."""
     with console.guard(debug):
         if (model is None) == (compare is None):
             raise UsageError("give a model, or two results: --compare A.json B.json")
@@ -74,9 +82,9 @@ def evaluate(
         console.choice("--split", split, list(SPLITS))
         for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
             if value is not None and value < least:
-                raise UsageError(f"{option} is at least {least}, not {value}")
+                raise UsageError(f"{option} must be at least {least}, not {value}")
         if levels < 1 or chains < 2 or not temperature > 0:
-            raise UsageError("--levels is at least 1, --chains at least 2, --temperature above 0")
+            raise UsageError("--levels must be at least 1, --chains at least 2, --temperature above 0")
         named = DatasetName.parse(data).checked() if data is not None else None
         from ebmctl.models.zoo import find_model
 
@@ -120,21 +128,21 @@ def evaluate(
             command=command(context),
         )
         if page and report:
-            console.say("drawing the samples of the page")
+            console.say("sampling images for the page")
             page.write(report, page.page(result))
         _show(result, as_json)
 
 
 def _check_page(report: Path | None, results: list[Path], compare: tuple[Path, Path] | None) -> None:
-    """Raise UsageError or EbmctlError where no page can be written."""
+    """Raise UsageError or EbmctlError if the page can't be written."""
     if report is None and results:
-        raise UsageError("--results goes with --report FILE.html")
+        raise UsageError("--results requires --report FILE.html")
     if report is None:
         return
     if compare:
-        raise UsageError("--report goes with a model, not with --compare")
+        raise UsageError("--report needs a model; it does not work with --compare")
     if report.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{report}: the page's name ends in .html")
+        raise UsageError(f"{report}: the page's file name must end in .html")
     from ebmctl.files import check_writable
 
     check_writable(report)
@@ -155,9 +163,9 @@ def _show(result: QualityResult, as_json: bool) -> None:
         table = result.table()
         console.table(table.header, table.rows)
     for path in result.figures or ():
-        console.say(f"drawn: {path}")
+        console.say(f"wrote {path}")
     if result.report:
-        console.say(f"the page is {result.report}")
+        console.say(f"wrote the page {result.report}")
 
 
 def _compare(first: Path, second: Path, as_json: bool) -> None:

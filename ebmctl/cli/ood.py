@@ -19,35 +19,43 @@ RUNS = Path("runs")
 
 def ood(
     context: typer.Context,
-    inside: str = typer.Option(..., "--in", help="The set that the model knows.", metavar="NAME"),
-    outside: list[str] = typer.Option([], "--out", help="A set to tell from it; may be repeated.", metavar="NAME"),
-    images: Path | None = typer.Option(None, help="Score the images in a folder, one by one.", metavar="DIR"),
-    csv: Path | None = typer.Option(None, "--csv", help="Where to write their scores.", metavar="FILE"),
-    keep: float = typer.Option(0.95, help="Share of the known set that the threshold keeps.", metavar="SHARE"),
+    inside: str = typer.Option(..., "--in", help="In-distribution dataset.", metavar="NAME"),
+    outside: list[str] = typer.Option(
+        [], "--out", help="Out-of-distribution dataset; may be repeated.", metavar="NAME"
+    ),
+    images: Path | None = typer.Option(None, help="Score the images in this folder, one by one.", metavar="DIR"),
+    csv: Path | None = typer.Option(None, "--csv", help="CSV file to write their scores to.", metavar="FILE"),
+    keep: float = typer.Option(0.95, help="Share of in-distribution images below the threshold.", metavar="SHARE"),
     model: str | None = typer.Option(
-        None, help="Default: the zoo's, or the latest run, of the known set.", metavar="MODEL"
+        None, help="Default: the zoo's model of the in-distribution dataset, or its latest run.", metavar="MODEL"
     ),
     score: str | None = typer.Option(
-        None, help="How to score; default: as the model's recipe says.", metavar="energy|typicality|gradient|scale-N"
+        None,
+        help="Outlier score; default: the one in the model's recipe.",
+        metavar="energy|typicality|gradient|scale-N",
     ),
     label: str | None = options.LABEL,
-    n: int | None = typer.Option(None, "--n", "-n", help="Images of each set at most.", metavar="N"),
-    seed: int = typer.Option(0, help="Seed of the choice and of the intervals.", metavar="N"),
-    plot: Path | None = typer.Option(None, help="Draw histograms and ROC, or the most unusual.", metavar="FILE"),
+    n: int | None = typer.Option(None, "--n", "-n", help="Use at most this many images of each set.", metavar="N"),
+    seed: int = typer.Option(0, help="Random seed of the subsets and the bootstrap.", metavar="N"),
+    plot: Path | None = typer.Option(
+        None, help="Plot histograms and ROC curves, or the most unusual images.", metavar="FILE"
+    ),
     data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Tell images that do not belong from those that do."""
+    """Detect out-of-distribution images."""
     with console.guard(debug):
         if bool(outside) == bool(images):
-            raise UsageError("give sets to tell apart, --out NAME, or a folder of images, --images DIR --csv FILE")
+            raise UsageError(
+                "give out-of-distribution datasets, --out NAME, or a folder of images, --images DIR --csv FILE"
+            )
         if bool(images) != bool(csv):
             raise UsageError("--images DIR and --csv FILE go together")
         if n is not None and n < 2:
-            raise UsageError(f"--n is at least 2, not {n}")
+            raise UsageError(f"--n must be at least 2, not {n}")
         if not 0 < keep < 1:
-            raise UsageError(f"--keep is a share between 0 and 1, not {keep}")
+            raise UsageError(f"--keep must be between 0 and 1, not {keep}")
         known, others = DatasetName.parse(inside).checked(), [DatasetName.parse(name).checked() for name in outside]
         from ebmctl.files import check_writable
 
@@ -73,9 +81,9 @@ def _detector(
     data_dir: Path | None,
 ) -> Detector:
     try:
-        import sklearn  # noqa: F401  # asked for before the work
+        import sklearn  # noqa: F401  # fail before the work, not after it
     except ImportError as error:
-        raise EbmctlError("the figures come from scikit-learn: pip install 'ebmctl[ood]'") from error
+        raise EbmctlError("outlier metrics need scikit-learn: pip install 'ebmctl[ood]'") from error
     from ebmctl.data.datasets import default_root
     from ebmctl.evaluation.ood import Detector, Settings
     from ebmctl.models.model import load
@@ -92,9 +100,9 @@ def _default_model(inside: DatasetName) -> str:
     try:
         chosen = entry.name if (entry := default_model(str(inside))) else str(latest_run(RUNS, inside))
     except EbmctlError as error:
-        line = f"the zoo has no model of {inside}, and {RUNS}/ no run of it; train one: ebmctl train {inside}"
+        line = f"the zoo has no model of {inside}, and {RUNS}/ has no run of it; train one: ebmctl train {inside}"
         raise EbmctlError(f"{line}, or give --model MODEL") from error
-    console.say(f"with the model {chosen}")
+    console.say(f"using the model {chosen}")
     return chosen
 
 

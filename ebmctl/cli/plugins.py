@@ -1,4 +1,4 @@
-"""`ebmctl plugins`: what is installed, and a start for one's own."""
+"""`ebmctl plugins`: what is installed, and a template for a new one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ebmctl.config import plugins, recipe
 from ebmctl.config.plugins import Entry, Plugin
 from ebmctl.errors import EbmctlError
 
-app = typer.Typer(help="Show what plugins add, or start one.", no_args_is_help=False, rich_markup_mode=None)
+app = typer.Typer(help="List plugins, or create one.", no_args_is_help=False, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def show(context: typer.Context, as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
-    """Show every plugin with what it registers, or start a new one."""
+    """List all plugins with what they register, or create a new one."""
     if context.invoked_subcommand is not None:
         return
     with console.guard(debug):
@@ -42,7 +42,7 @@ def _print(plugin: dict[str, Any]) -> None:
 
 
 def _describe(plugin: Plugin) -> dict[str, Any]:
-    """A plugin as JSON shows it; its import strings are followed and its recipes checked, so that it takes a while."""
+    """A plugin as JSON shows it; its import strings are resolved and its recipes checked, which takes a while."""
     problems = [plugin.problem] if plugin.problem else []
     for entry in plugin.entries if plugin.package != plugins.OWN else ():
         if problem := _problem(entry):
@@ -72,12 +72,12 @@ def _problem(entry: Entry) -> str | None:
 
 @app.command("new")
 def new(
-    name: str = typer.Argument(..., help="Its name, in small letters: the package is ebmctl-NAME.", metavar="NAME"),
-    out: Path | None = typer.Option(None, help="The folder to make; default: ebmctl-NAME.", metavar="DIR"),
+    name: str = typer.Argument(..., help="Name in lower case; the package is ebmctl-NAME.", metavar="NAME"),
+    out: Path | None = typer.Option(None, help="Folder to create; default: ebmctl-NAME.", metavar="DIR"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Write a package that registers a sampler, with a test that it passes."""
+    """Create a package that registers a sampler, with a passing test."""
     with console.guard(debug):
         from ebmctl.cli.template import write_plugin
 

@@ -11,14 +11,16 @@ from ebmctl.cli import console
 
 
 def push(
-    model: str = typer.Argument(..., help="A model folder, a run folder, or a name of the zoo.", metavar="MODEL"),
-    repo: str = typer.Argument(..., help="The repository of the Hugging Face Hub.", metavar="USER/REPO"),
-    private: bool = typer.Option(False, "--private", help="Make the repository for you alone."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show the files, and send nothing."),
+    model: str = typer.Argument(..., help="Model folder, run folder, or name in the zoo.", metavar="MODEL"),
+    repo: str = typer.Argument(..., help="Repository on the Hugging Face Hub.", metavar="USER/REPO"),
+    private: bool = typer.Option(False, "--private", help="Create the repository as a private one."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the files without uploading them."),
     zoo: bool = typer.Option(False, "--zoo", help="Print the model's entry for a zoo.toml."),
-    samples: int = typer.Option(16, help="How many samples the model card shows.", metavar="N"),
+    samples: int = typer.Option(16, help="Number of samples in the model card.", metavar="N"),
     results: list[Path] = typer.Option([], help="JSON of ebmctl ood or evaluate, for the card.", metavar="FILE"),
-    licence: str | None = typer.Option(None, help="The licence of the weights, as the Hub names it.", metavar="ID"),
+    licence: str | None = typer.Option(
+        None, help="Licence of the weights, by its identifier on the Hub.", metavar="ID"
+    ),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
@@ -44,9 +46,9 @@ def push(
                 return
             if dry_run or result["sent"]:
                 for name, size in sizes.items():
-                    console.say(f"{'would send' if dry_run else 'sent'} {name}, {size:,} bytes")
+                    console.say(f"{'would upload' if dry_run else 'uploaded'} {name}, {size:,} bytes")
             else:
-                console.say("all of it was there already")
+                console.say("nothing to upload: the repository is up to date")
             if zoo and not dry_run:
                 print(result["zoo"], end="")
                 return

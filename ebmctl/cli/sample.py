@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def sample(
-    model: str = typer.Argument(..., help="A model or run folder, a name of the zoo, or USER/REPO.", metavar="MODEL"),
-    n: int = typer.Option(64, "-n", help="How many images.", metavar="N"),
-    out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="The picture to write.", metavar="FILE"),
+    model: str = typer.Argument(..., help="A model or run folder, a name in the zoo, or USER/REPO.", metavar="MODEL"),
+    n: int = typer.Option(64, "-n", help="Number of images.", metavar="N"),
+    out: Path = typer.Option(Path("samples.png"), "-o", "--out", help="Image file to write.", metavar="FILE"),
     flow_steps: int | None = options.FLOW_STEPS,
     rounds: int | None = options.ROUNDS,
     steps: int | None = options.STEPS,
@@ -33,7 +33,7 @@ def sample(
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Draw images from a trained model (Algorithm 2)."""
+    """Sample images from a trained model (Algorithm 2)."""
     with console.guard(debug):
         from ebmctl.models.zoo import find_model
 
@@ -63,16 +63,16 @@ def sample(
             console.say(f"the chains are in {chain}")
         result = {"output": str(out), "n": n, "seed": seed, "energies": [round(e, 6) for e in energies.tolist()]}
         if not as_json:
-            result["energies"] = f"{energies.mean():.4f} on average, {energies.min():.4f} to {energies.max():.4f}"
+            result["energies"] = f"{energies.mean():.4f} on average, from {energies.min():.4f} to {energies.max():.4f}"
         console.show(result | report, as_json)
 
 
 def run_chains(
     chains: Generator[Tensor, None, dict[str, float]], count: int, keep: bool
 ) -> tuple[list[Tensor], dict[str, float]]:
-    """The `count` frames of chains, or without `keep` the last one alone, and what their sampler reports of its steps.
+    """The `count` frames of chains, or without `keep` only the last one, and what the sampler reports about its steps.
 
-    Shows how far they are.
+    Shows the progress.
     """
     kept: list[Tensor] = []
     with console.TaskProgress(transient=True) as progress:
@@ -82,23 +82,23 @@ def run_chains(
             except StopIteration as end:
                 return kept, end.value
             kept = [*kept, frame] if keep else [frame]
-            progress("drawing", index, count - 1)
+            progress("sampling", index, count - 1)
     raise AssertionError
 
 
 def check_pictures(out: Path, chain: Path | None) -> None:
-    """Raise UsageError or EbmctlError where the picture, or the animation, can't be written."""
+    """Raise UsageError or EbmctlError if the image file or the animation can't be written."""
     from ebmctl.files import check_writable
 
     for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
         if path is not None and path.suffix.lower() not in known:
-            raise UsageError(f"{path}: the picture's name ends in {' or '.join(known)}")
+            raise UsageError(f"{path}: the file name must end in {' or '.join(known)}")
         if path is not None:
             check_writable(path)
 
 
 def sampler_options(assignments: list[str]) -> dict[str, Any]:
-    """The sampler's keys that `--set key=value` (or `sampler.key=value`, as in a recipe) changes."""
+    """The sampler's keys that `--set key=value` (or `sampler.key=value`, as in a recipe) overrides."""
     options = {}
     for text in assignments:
         path, value = conversion.parse_assignment(text.strip().removeprefix("sampler."))

@@ -31,23 +31,25 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def train(
-    dataset: str = typer.Argument(..., help="A known dataset, or folder:PATH.", metavar="DATASET"),
-    recipe: str | None = typer.Option(None, help="A recipe's name or TOML file.", metavar="NAME|FILE"),
-    assignments: list[str] = typer.Option([], "--set", help="Change a key of the recipe.", metavar="KEY=VALUE"),
-    out: Path | None = typer.Option(None, help="The run folder; default: the next in runs/.", metavar="DIR"),
-    resume: str | None = typer.Option(None, help="Go on with a run; default: the latest.", metavar="[RUN]"),
+    dataset: str = typer.Argument(..., help="Name of a dataset, or folder:PATH.", metavar="DATASET"),
+    recipe: str | None = typer.Option(None, help="Recipe, by name or TOML file.", metavar="NAME|FILE"),
+    assignments: list[str] = typer.Option([], "--set", help="Override a key of the recipe.", metavar="KEY=VALUE"),
+    out: Path | None = typer.Option(None, help="Run folder; default: the next number in runs/.", metavar="DIR"),
+    resume: str | None = typer.Option(None, help="Resume a run; default: the latest.", metavar="[RUN]"),
     steps: int | None = typer.Option(None, help="Training steps.", metavar="N"),
-    time_limit: str | None = typer.Option(None, "--time", help="Stop by the clock: 90s, 3m, 12h, 2d.", metavar="TIME"),
-    seed: int | None = typer.Option(None, help="Seed of all randomness.", metavar="N"),
-    device: str = typer.Option("auto", help="Where to compute.", metavar="auto|cpu|cuda|mps"),
+    time_limit: str | None = typer.Option(
+        None, "--time", help="Stop after this time: 90s, 3m, 12h, 2d.", metavar="TIME"
+    ),
+    seed: int | None = typer.Option(None, help="Random seed.", metavar="N"),
+    device: str = typer.Option("auto", help="Device to train on.", metavar="auto|cpu|cuda|mps"),
     precision: str = typer.Option("fp32", help="Precision of the network.", metavar="fp32|bf16"),
-    compile: bool = typer.Option(False, "--compile", help="Compile the sampling steps (worth it on long runs)."),
-    processes: int = typer.Option(1, help="Processes on this machine.", metavar="N"),
+    compile: bool = typer.Option(False, "--compile", help="Compile the sampling steps (pays off on long runs)."),
+    processes: int = typer.Option(1, help="Number of processes on this machine.", metavar="N"),
     label: str | None = typer.Option(None, help="Condition on an attribute, or on 'class'.", metavar="ATTRIBUTE"),
-    init: str | None = typer.Option(None, help="A model to start from, conditional or not.", metavar="MODEL"),
+    init: str | None = typer.Option(None, help="Start from this model, conditional or not.", metavar="MODEL"),
     data_dir: Path | None = options.DATA_DIR,
-    log_with: str | None = typer.Option(None, help="Also log there.", metavar="tensorboard|wandb|trackio"),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Show the recipe, and measure what the run would take."),
+    log_with: str | None = typer.Option(None, help="Also log to this tracker.", metavar="tensorboard|wandb|trackio"),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Show the recipe, and estimate time and memory."),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
@@ -87,7 +89,7 @@ def parse_time(text: str) -> float:
     """Seconds of a time such as 90s, 3m, 1.5h, 2d."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not match or not float(match[1]):
-        raise UsageError(f"--time takes a time such as 90s, 3m, 12h or 2d, not '{text}'")
+        raise UsageError(f"--time must be a duration such as 90s, 3m, 12h or 2d, not '{text}'")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -104,14 +106,14 @@ def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
         return 128 + signals[0]
     if status and (path / "config.toml").is_file():
         again = f"ebmctl train {dataset} --resume {path} --processes {processes}"
-        raise EbmctlError(f"a process of the run failed (see above); go on with: {again}")
+        raise EbmctlError(f"a training process failed (see above); resume with: {again}")
     return status
 
 
 def make_trainer(
     resolved: Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
 ) -> Trainer:
-    """Load the data and set a run up."""
+    """Load the data and set up a run."""
     from ebmctl.training.trainer import Trainer, load_data
 
     return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
@@ -131,7 +133,7 @@ def _existing_run(resume: str, dataset: DatasetName) -> Path:
 
 
 def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) -> Recipe:
-    """Before any work: that a new run can be made, or which recipe an old one has (with --steps, if given)."""
+    """The recipe of a run, checked before any work: a new one's, or an old one's (with --steps, if given)."""
     from ebmctl.training.folder import RunFolder
 
     if not resume:
@@ -145,7 +147,7 @@ def _check_run(path: Path, resolved: Recipe, resume: bool, steps: int | None) ->
 
 
 def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
-    """Make the run folder, or take its last checkpoint over."""
+    """Create the run folder, or load its last checkpoint."""
     from ebmctl.models.folder import load_model
     from ebmctl.models.zoo import find_model
     from ebmctl.training.folder import RunFolder, check_disk
@@ -153,8 +155,8 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
     if resume:
         folder, _ = RunFolder.open(path)
         for line in folder.load_checkpoint(trainer):
-            console.say(f"passed over: {line}")
-        console.say(f"going on with {path} from step {trainer.step}")
+            console.say(f"skipped: {line}")
+        console.say(f"resuming {path} from step {trainer.step}")
         return folder
     if reference := trainer.recipe.run.init:
         config, trained = load_model(find_model(reference))
@@ -170,14 +172,14 @@ def _enter_run(path: Path, trainer: Trainer, resume: bool) -> RunFolder:
 
 
 def _score(trainer: Trainer, data_dir: Path | None) -> Score | None:
-    """The quick score that the recipe asks for, ready before the run folder is made."""
+    """The quick score that the recipe asks for, prepared before the run folder is created."""
     if not trainer.recipe.eval.every or not trainer.accelerator.is_main_process:
         return None
     from ebmctl.data.datasets import default_root
     from ebmctl.evaluation.training import TrainingScore
 
     made = TrainingScore(trainer.recipe, data_dir or default_root(), trainer.accelerator.device)
-    console.say(f"scored every {trainer.recipe.eval.every:,} steps by {made.extractor.name}")
+    console.say(f"evaluating every {trainer.recipe.eval.every:,} steps with {made.extractor.name}")
     return made
 
 
@@ -221,7 +223,7 @@ def _run(
     if finished.reason == "interrupted":
         several = trainer.accelerator.num_processes
         more = f" --processes {several}" if several > 1 else ""
-        console.say(f"saved; go on with: ebmctl train {recipe.data.name} --resume {folder.path}{more}")
+        console.say(f"saved; resume with: ebmctl train {recipe.data.name} --resume {folder.path}{more}")
     console.show(_result(finished, folder), as_json)
     if finished.reason == "interrupted":
         raise typer.Exit(128 + signals[0])

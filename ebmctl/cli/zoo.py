@@ -1,4 +1,4 @@
-"""`ebmctl zoo`: the models that are known by name."""
+"""`ebmctl zoo`: models by name."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ebmctl.errors import EbmctlError, UsageError, unknown
 if TYPE_CHECKING:
     from ebmctl.models.zoo import ZooModel
 
-app = typer.Typer(help="Models known by name.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, download and verify named models.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
 def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
-    """What is there, and where: bundled, cached, remote or unpublished."""
+    """List all models, and where they are: bundled, cached, remote or unpublished."""
     with console.guard(debug):
         from ebmctl.models import zoo
 
@@ -46,11 +46,11 @@ def list_(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
 
 @app.command("show")
 def show(
-    name: str = typer.Argument(..., help="A name of the zoo.", metavar="NAME"),
+    name: str = typer.Argument(..., help="Name in the zoo.", metavar="NAME"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Everything about one model."""
+    """Show everything about one model."""
     with console.guard(debug):
         from ebmctl.models import zoo
 
@@ -69,11 +69,11 @@ def show(
 
 @app.command("pull")
 def pull(
-    name: str = typer.Argument(..., help="A name of the zoo, or USER/REPO[@REVISION].", metavar="NAME"),
+    name: str = typer.Argument(..., help="Name in the zoo, or USER/REPO[@REVISION].", metavar="NAME"),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Download a model into the Hub's cache, and check it."""
+    """Download a model into the Hub's cache, and verify it."""
     with console.guard(debug):
         from ebmctl.files import sha256
         from ebmctl.models import hub, zoo
@@ -92,7 +92,7 @@ def pull(
 
 @app.command("verify")
 def verify(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
-    """Check the checksum of every model that is on this machine."""
+    """Verify the checksums of all models on this machine."""
     with console.guard(debug):
         from ebmctl.models import zoo
 
@@ -103,21 +103,21 @@ def verify(as_json: bool = console.JSON, debug: bool = console.DEBUG) -> None:
             cells = [[row["name"], row["where"], row["result"]] for row in rows]
             console.table(["name", "where", "result"], cells, text_last=True)
         if bad := [row["name"] for row in rows if row["ok"] is False]:
-            raise EbmctlError(f"{len(bad)} of {len(rows)} models are not what their checksum says: {', '.join(bad)}")
+            raise EbmctlError(f"{len(bad)} of {len(rows)} models have a wrong checksum: {', '.join(bad)}")
 
 
 @app.command("import")
 def import_(
     file: Path = typer.Argument(..., help="A checkpoint (.pth) of the paper's authors.", metavar="FILE"),
-    recipe: str = typer.Option(..., help="The recipe whose data and sampling it goes with.", metavar="NAME"),
+    recipe: str = typer.Option(..., help="Recipe with the checkpoint's data and sampling.", metavar="NAME"),
     out: Path | None = typer.Option(None, "-o", "--out", help="Model folder; default: imported/NAME.", metavar="DIR"),
-    weights: str = typer.Option("ema", help="The averaged weights, or the last ones.", metavar="ema|model"),
-    label: str | None = typer.Option(None, help="The attribute of a conditional checkpoint.", metavar="ATTRIBUTE"),
-    allow_partial: bool = typer.Option(False, "--allow-partial", help="Import in spite of gaps and leftovers."),
+    weights: str = typer.Option("ema", help="Averaged weights (ema), or the last ones (model).", metavar="ema|model"),
+    label: str | None = typer.Option(None, help="Attribute of a conditional checkpoint.", metavar="ATTRIBUTE"),
+    allow_partial: bool = typer.Option(False, "--allow-partial", help="Import despite missing or left-over tensors."),
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
-    """Make a model folder of a checkpoint of the paper's authors; nothing in it is run."""
+    """Convert a checkpoint of the paper's authors to a model folder; no code in it is run."""
     with console.guard(debug):
         console.choice("--weights", weights, ["ema", "model"])
         from ebmctl.config import recipe as recipes
@@ -125,7 +125,7 @@ def import_(
         recipes.read(recipe)
         target = out or Path("imported") / Path(recipe).stem
         if target.exists():
-            raise EbmctlError(f"{target} exists already; choose another --out")
+            raise EbmctlError(f"{target} already exists; choose another --out")
         from ebmctl.authors.importing import import_checkpoint
         from ebmctl.models.card import model_card
         from ebmctl.models.folder import save_model
@@ -141,7 +141,7 @@ def import_(
                 f"{len(found.unexpected)} left over, so its energies would differ; --allow-partial imports it anyway"
             )
         if found.stale:
-            console.say(f"{found.stale} spectral norms were never brought up to date, and are computed anew")
+            console.say(f"recomputed {found.stale} spectral norms that were never updated")
         save_model(target, made.config, made.weights, model_card(made.config))
         result: dict[str, Any] = {
             "output": str(target),
@@ -182,12 +182,12 @@ def _verified(entry: ZooModel) -> dict[str, Any]:
 
     row: dict[str, Any] = {"name": entry.name, "where": entry.availability}
     if row["where"] not in ("bundled", "cached"):
-        return {**row, "ok": None, "result": "not here"}
+        return {**row, "ok": None, "result": "not on this machine"}
     try:
         zoo.check(entry)
     except EbmctlError as error:
         return {**row, "ok": False, "result": str(error)}
-    return {**row, "ok": True, "result": "as its checksum says" if entry.sha256 else "no checksum is known"}
+    return {**row, "ok": True, "result": "checksum matches" if entry.sha256 else "no known checksum"}
 
 
 def _size(size: int | None) -> str:

@@ -40,7 +40,7 @@ class Algebra:
     def __post_init__(self) -> None:
         given = (self.strength, self.or_temperature, self.not_weight)
         if not all(value is None or value > 0 for value in given):
-            raise UsageError("strength, OR's temperature and NOT's weight are above 0")
+            raise UsageError("strength, OR's temperature and NOT's weight must be above 0")
 
 
 PLAIN = Algebra(shared=False, strength=1.0, or_temperature=1.0, not_weight=0.001)
@@ -71,7 +71,9 @@ class Vocabulary:
         labels, entry = self.model(concept.name).config.labels, self.entries[concept.name]
         values = label_values(labels, entry.label if isinstance(entry, ZooModel) else None)
         if concept.value is None and YES not in values:
-            raise UsageError(f"'{concept.name}' has values; write {' or '.join(f'{concept.name}={v}' for v in values)}")
+            raise UsageError(
+                f"'{concept.name}' has several values; write {' or '.join(f'{concept.name}={v}' for v in values)}"
+            )
         if (value := concept.value or YES) not in values:
             raise unknown(f"value of '{concept.name}'", value, values)
         return values[value]
@@ -129,7 +131,7 @@ class Composition:
         shapes = {name: model.shape for name, model in self.models.items()}
         if len(set(shapes.values())) > 1:
             sizes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
-            raise UsageError(f"concepts of different sizes can't be mixed: {sizes}")
+            raise UsageError(f"concepts of different sizes can't be combined: {sizes}")
         own = self.first.recipe.compose
         self.strength = algebra.strength or own.strength
         self.or_temperature = algebra.or_temperature or own.or_temperature
@@ -191,7 +193,7 @@ class Composition:
         name, first = next(iter(self.models.items()))
         plan = first.recipe.sampling_plan()
         others = [other for other, model in self.models.items() if model.recipe.sampling_plan() != plan]
-        return [f"sampled as {name} is; {', '.join(others)} would be sampled otherwise"] if others else []
+        return [f"sampling with the recipe of {name}, which differs from that of {', '.join(others)}"] if others else []
 
     def described(self) -> dict[str, Any]:
         """The models with their checksums, and the settings of the algebra."""

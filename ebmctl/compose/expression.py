@@ -81,7 +81,7 @@ Expression = Concept | Not | Weighted | And | Or
 def parse(text: str) -> Expression:
     """The expression that a text says; `str` of it is its normal form. Raises UsageError that points to the place."""
     if len(text) > LONGEST:
-        raise UsageError(f"the expression has {len(text):,} characters; the most are {LONGEST:,}")
+        raise UsageError(f"the expression has {len(text):,} characters; the limit is {LONGEST:,}")
     parser = _Parser(text)
     found = parser.expression(0)
     if parser.kind != "end":
@@ -165,7 +165,7 @@ class _Parser:
 
     def factor(self, depth: int) -> Expression:
         if depth > DEEPEST:
-            self.fail(f"more than {DEEPEST} levels within one another")
+            self.fail(f"more than {DEEPEST} levels of nesting")
         if self.kind == "number":
             return self.weighted(depth)
         if self.kind == "not":
@@ -191,7 +191,7 @@ class _Parser:
     def weighted(self, depth: int) -> Expression:
         weight = float(self.token)
         if not 0 < weight < float("inf"):
-            self.fail("a weight is above 0")
+            self.fail("a weight must be above 0")
         self.advance()
         self.take("*")
         inner = self.factor(depth + 1)

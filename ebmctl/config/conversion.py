@@ -1,4 +1,4 @@
-"""Frozen dataclasses from plain mappings (TOML, JSON, key=value), with errors that name the key and what it takes."""
+"""Frozen dataclasses from plain mappings (TOML, JSON, key=value), with errors that name the key and what it must be."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 def convert(value: Any, kind: Any, path: str) -> Any:
     """`value` as the type `kind`, without guessing: an int may stand for a float, a list for a tuple, nothing else.
 
-    Of a union it becomes the first type that takes it. Raises UsageError that names the path.
+    Of a union it becomes the first type that accepts it. Raises UsageError that names the path.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -75,19 +75,19 @@ def convert(value: Any, kind: Any, path: str) -> Any:
         return value
     if dataclasses.is_dataclass(kind) and isinstance(kind, type) and isinstance(value, Mapping):
         return build(kind, value, path)
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
     raise _unlike(path, names.get(kind, "a table"), value)
 
 
 def _finite(value: float, path: str) -> float:
-    with contextlib.suppress(OverflowError):  # of an int that is too large
+    with contextlib.suppress(OverflowError):  # from an int that is too large
         if math.isfinite(number := float(value)):
             return number
     raise _unlike(path, "a finite number", value)
 
 
 def _unlike(path: str, wanted: str, value: Any) -> UsageError:
-    return UsageError(f"{path} takes {wanted}, not {value!r}")
+    return UsageError(f"{path} must be {wanted}, not {value!r}")
 
 
 def plain(config: Any) -> dict[str, Any]:
@@ -114,11 +114,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[list[str], Any]:
-    """`key.path=value` as (path, value); the value is read as TOML, and what is not TOML is a text."""
+    """`key.path=value` as (path, value); the value is read as TOML, or else as a string."""
     key, equals, value = text.partition("=")
     path = key.strip().split(".")
     if not equals or not all(path):
-        raise UsageError(f"--set takes key=value, such as optimizer.lr=1e-3, not '{text}'")
+        raise UsageError(f"--set must be key=value, such as optimizer.lr=1e-3, not '{text}'")
     try:
         return path, tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:

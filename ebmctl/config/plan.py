@@ -29,7 +29,7 @@ class SamplingPlan:
 
     def __post_init__(self) -> None:
         if not self.flow.steps and not self.rounds.total:
-            raise ValueError("flow.steps, sampling.rounds, steps and final_steps give no step at all")
+            raise ValueError("flow.steps, sampling.rounds, steps and final_steps add up to no step at all")
 
     def changed(
         self,

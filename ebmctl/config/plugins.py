@@ -59,14 +59,14 @@ class Entry:
         """The factory itself; raises EbmctlError where a plugin's can't be imported."""
         factory = self._follow(self.factory)
         if not callable(factory):
-            raise EbmctlError(f"{self} can't be called: it is {factory!r}")
+            raise EbmctlError(f"{self} is not callable: {factory!r}")
         return factory  # type: ignore[no-any-return]  # a factory by the hook's contract
 
     def load_options(self) -> type:
         """The dataclass of the options; raises EbmctlError where a plugin's can't be imported."""
         found = self._follow(self.options or NoOptions)
         if not (isinstance(found, type) and is_dataclass(found)):
-            raise EbmctlError(f"the options of {self} are no dataclass: {found!r}")
+            raise EbmctlError(f"the options of {self} are not a dataclass: {found!r}")
         return found
 
     def make(self, *arguments: Any) -> Any:
@@ -196,7 +196,7 @@ def _collect(name: str, package: str, version: str, load: Callable[[], Any]) -> 
         else:
             entries += registered.entries
     if not (entries or problems):
-        problems.append("it registers nothing; a hook is marked with @ebmctl.hookimpl")
+        problems.append("it registers nothing; mark its hooks with @ebmctl.hookimpl")
     return Plugin(name, package, version, tuple(entries), "; ".join(problems) or None)
 
 
@@ -210,14 +210,16 @@ class _Registrations:
     def add(self, name: str, factory: str | Callable[..., Any], about: str, **more: Any) -> None:
         """What a hook is given as `register` (see `hookspecs.Register`)."""
         if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set(" ,:/"):
-            raise ValueError(f"a {self.kind}'s name is a text without spaces, commas, colons and slashes, not {name!r}")
+            raise ValueError(
+                f"a {self.kind}'s name must be a string without spaces, commas, colons or slashes, not {name!r}"
+            )
         if not isinstance(about, str) or not about.isprintable():
-            raise ValueError(f"what is said about '{name}' is one line of text, not {about!r}")
+            raise ValueError(f"the description of '{name}' must be one line of text, not {about!r}")
         for target in (factory, more.get("options")):
             if isinstance(target, str) and not all(target.partition(":")):
-                raise ValueError(f"an import string is module:name, not '{target}'")
+                raise ValueError(f"an import string must be module:name, not '{target}'")
         if not isinstance(factory, str) and not callable(factory):
-            raise ValueError(f"the factory of '{name}' is an import string or can be called, not {factory!r}")
+            raise ValueError(f"the factory of '{name}' must be an import string or callable, not {factory!r}")
         self.entries.append(Entry(self.kind, name, factory, about, self.package, self.version, **more))
 
     def add_folder(self, folder: str) -> None:

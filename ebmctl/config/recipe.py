@@ -50,7 +50,7 @@ def from_mapping(values: Mapping[str, Any]) -> Recipe:
         if key not in known:
             raise unknown("recipe section", key, known)
         if key not in ("about", "phases") and not isinstance(value, Mapping):
-            raise UsageError(f"{key} is a section of a recipe; set a key of it, such as {key}.{_example(key)}")
+            raise UsageError(f"{key} is a section of the recipe; set one of its keys, such as {key}.{_example(key)}")
     made: dict[str, Any] = {"about": conversion.convert(values.get("about", ""), str, "about")}
     for section, cls in CONFIGS.items():
         made[section] = conversion.build(cls, values.get(section, {}), section)
@@ -85,7 +85,7 @@ def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
     """The phases; each starts from the recipe's optimizer, and from its objective where that has the same name."""
     phases = values.get("phases", [])
     if not isinstance(phases, list) or not all(isinstance(phase, Mapping) for phase in phases):
-        raise UsageError("phases is a list of tables, such as [[phases]] with share = 0.5")
+        raise UsageError("phases must be a list of tables, such as [[phases]] with share = 0.5")
     made = []
     base = {"name": DEFAULTS["objective"], **values.get("objective", {})}
     for index, phase in enumerate(phases):
@@ -96,7 +96,7 @@ def _phases(values: Mapping[str, Any]) -> tuple[Phase, ...]:
         parts = {key: phase.get(key, {}) for key in ("objective", "optimizer")}
         for key, value in parts.items():
             if not isinstance(value, Mapping):
-                raise UsageError(f"{where}.{key} is a table, not {value!r}")
+                raise UsageError(f"{where}.{key} must be a table, not {value!r}")
         objective = parts["objective"]
         if objective.get("name", base["name"]) == base["name"]:
             objective = {**base, **objective}
@@ -180,7 +180,7 @@ def merge(values: dict[str, Any], path: list[str], value: Any) -> None:
     for key in path[:-1]:
         node = node.setdefault(key, {}) if isinstance(node, dict) else _item(node, key, path)
         if not isinstance(node, (dict, list)):
-            raise UsageError(f"{'.'.join(path)}: {key} has a value and no keys below it")
+            raise UsageError(f"{'.'.join(path)}: {key} is a value, not a section")
     if isinstance(node, dict):
         node[path[-1]] = value
     else:
@@ -190,5 +190,5 @@ def merge(values: dict[str, Any], path: list[str], value: Any) -> None:
 
 def _item(items: list[Any], key: str, path: list[str]) -> Any:
     if not key.isdecimal() or int(key) >= len(items):
-        raise UsageError(f"{'.'.join(path)}: the list has {len(items)} items, numbered from 0, and no {key}")
+        raise UsageError(f"{'.'.join(path)}: the list has {len(items)} items, numbered from 0; there is no {key}")
     return items[int(key)]

@@ -68,9 +68,7 @@ def _how_to_get(package: str, version: str, entry: str) -> str:
     same = [p for p in plugins.installed() if plugins.canonical(p.package) == plugins.canonical(package)]
     made = f"the model was trained with the {entry} of {package} {version}"
     if same:
-        return (
-            f"{made}; the {same[0].version} that is installed does not give it: {same[0].problem or 'see its changes'}"
-        )
+        return f"{made}; the installed version {same[0].version} lacks it: {same[0].problem or 'see its changelog'}"
     if plugins.is_installed(package):
-        return f"{made}, which is installed, but which EBMCTL_PLUGINS leaves out"
+        return f"{made}, which is installed, but excluded by EBMCTL_PLUGINS"
     return f"{made}, which is not installed: pip install {package}"

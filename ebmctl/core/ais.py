@@ -95,7 +95,7 @@ class AisConfig:
 
     def __post_init__(self) -> None:
         if self.chains < 2 or min(self.levels, self.leapfrog, self.moves) < 1 or self.settle < 0:
-            raise ValueError("chains are at least 2; levels, leapfrog and moves at least 1; settle at least 0")
+            raise ValueError("chains must be at least 2; levels, leapfrog and moves at least 1; settle at least 0")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Annealing:
         """E - E_start, (B,) in double precision; raises ValueError where it is not finite."""
         found = self.energy(x).double() - self.start.energy(x).double()
         if not found.isfinite().all():
-            raise ValueError("the energy of a chain is not finite")
+            raise ValueError("the energy of a chain is NaN or infinite")
         return found
 
     def forward(self) -> tuple[Tensor, Tensor]:

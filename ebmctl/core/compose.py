@@ -42,11 +42,11 @@ class Product:
 
     def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None, shared: Energy | None) -> None:
         if not energies:
-            raise ValueError("a product has at least one energy")
+            raise ValueError("a product needs at least one energy")
         self.energies = tuple(energies)
         self.weights = (1.0,) * len(energies) if weights is None else tuple(weights)
         if len(self.weights) != len(self.energies):
-            raise ValueError(f"{len(self.energies)} energies have {len(self.weights)} weights")
+            raise ValueError(f"{len(self.energies)} energies, but {len(self.weights)} weights")
         self.shared = shared
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -62,9 +62,9 @@ class Mixture:
 
     def __init__(self, energies: Sequence[Energy], temperature: float) -> None:
         if not energies:
-            raise ValueError("a mixture has at least one energy")
+            raise ValueError("a mixture needs at least one energy")
         if not temperature > 0:
-            raise ValueError(f"temperature is above 0, not {temperature}")
+            raise ValueError(f"temperature must be above 0, not {temperature}")
         self.energies, self.temperature = tuple(energies), temperature
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ class Checked:
             value = getattr(self, name)
             for item in value if isinstance(value, tuple) else (value,):
                 if item not in allowed:
-                    raise ValueError(f"{'each of ' if item is not value else ''}{name} is {allowed}, not {item}")
+                    raise ValueError(f"{'each of ' if item is not value else ''}{name} must be {allowed}, not {item}")
 
 
 @functools.cache

@@ -19,7 +19,7 @@ def make_celeba(request: DataRequest) -> ImageDataset:
     try:
         found = CelebA(str(request.root), split=request.split, download=request.download)
     except (OSError, RuntimeError, ImportError) as error:
-        how = "get img_align_celeba.zip and the list files from the dataset's page and put them into celeba/"
+        how = "download img_align_celeba.zip and the list files from the dataset's page into celeba/"
         raise missing("celeba", request.root, how, error) from error
     names = [name for name in found.attr_names if name]
     labels = found.attr.float()
@@ -33,12 +33,12 @@ def make_celebahq(request: DataRequest) -> ImageDataset:
     try:
         lines = table.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        how = "unpack the archive CelebAMask-HQ.zip there; its licence asks you to get it yourself"
+        how = "unpack the archive CelebAMask-HQ.zip there; its licence requires you to download it yourself"
         raise missing("celebahq", request.root, how) from error
     names = lines[1].split() if len(lines) > 2 else []
     rows = [line.split() for line in lines[2:] if line.strip()]
     if not rows or any(len(row) != len(names) + 1 or not set(row[1:]) <= {"1", "-1"} for row in rows):
-        raise EbmctlError(f"{table} is not a whole table of attributes, 1 or -1 for each image")
+        raise EbmctlError(f"{table} is not a complete table of attributes (1 or -1 for each image)")
     held_out = min(HQ_TEST, len(rows) // 10)
     chosen = rows[len(rows) - held_out :] if request.split == "test" else rows[: len(rows) - held_out]
     labels = torch.tensor([[value == "1" for value in row[1:]] for row in chosen]).float()

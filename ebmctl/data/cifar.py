@@ -58,12 +58,12 @@ def _make(name: str, files: list[str], names_file: str, label_bytes: int, reques
     for file in files:
         data = (folder / file).read_bytes()
         if not data or len(data) % record:
-            raise EbmctlError(f"{folder / file} is truncated: {len(data)} bytes are not whole images")
+            raise EbmctlError(f"{folder / file} is truncated: {len(data)} bytes are not a whole number of images")
         rows = torch.frombuffer(bytearray(data), dtype=torch.uint8).view(-1, record)
         labels.append(rows[:, label_bytes - 1].long())
         images.append(rows[:, label_bytes:].view(-1, 3, 32, 32))
     classes = torch.cat(labels)
     if classes.max() >= len(names):
-        raise EbmctlError(f"{folder} has the class {int(classes.max())}, and {names_file} names {len(names)}")
+        raise EbmctlError(f"{folder} has the class {int(classes.max())}, but {names_file} lists only {len(names)}")
     one_hot = torch.eye(len(names))[classes]
     return TensorImages(fit_pixels(torch.cat(images), request.size, request.channels), one_hot, names)

@@ -60,4 +60,4 @@ def _open(name: DatasetName, request: DataRequest) -> ImageDataset:
 def missing(name: str, root: Path, how: str, cause: object = None) -> EbmctlError:
     """The error for a dataset that is not there: where it was looked for, and how to get it."""
     because = f" ({cause})" if cause else ""
-    return EbmctlError(f"{name} is not in {root}{because}; {how}")
+    return EbmctlError(f"{name} was not found in {root}{because}; {how}")

@@ -14,7 +14,7 @@ def make(request: DataRequest) -> ImageDataset:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise EbmctlError("the digits come with scikit-learn: pip install 'ebmctl[digits]'") from error
+        raise EbmctlError("the digits need scikit-learn: pip install 'ebmctl[digits]'") from error
     bunch = load_digits()
     levels = torch.from_numpy(bunch.images).float()[:, None] * (255 / 16)  # 17 grey levels
     order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(0))

@@ -30,7 +30,7 @@ def make_folder(path: Path, request: DataRequest) -> ImageDataset:
     if not files:
         kinds = " ".join(sorted(SUFFIXES))
         empty = not any(root.iterdir())
-        raise EbmctlError(f"{root} is empty" if empty else f"{root} holds no image; known kinds: {kinds}")
+        raise EbmctlError(f"{root} is empty" if empty else f"{root} contains no images; known formats: {kinds}")
     labels, names = class_labels(root, files)
     if not own_splits:
         rows = held_out(len(files), request.split)

@@ -39,7 +39,7 @@ def _make(name: str, cls: str, more: list[Path], classes: list[str], request: Da
         raise missing(name, request.root, f"put its idx files into {request.root / cls / 'raw'}")
     images, labels = read_idx(found[0]), read_idx(found[1])
     if images.ndim != 3 or labels.shape != images.shape[:1]:
-        raise EbmctlError(f"{found[0]} and {found[1].name} do not hold images and as many labels")
+        raise EbmctlError(f"{found[0]} and {found[1].name} do not contain as many labels as images")
     one_hot = torch.eye(len(classes))[labels.long()]
     return TensorImages(fit_pixels(images[:, None], request.size, request.channels), one_hot, classes)
 
@@ -75,5 +75,5 @@ def read_idx(path: Path) -> Tensor:
     shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(dimensions)]
     start = 4 + 4 * dimensions
     if data[:3] != b"\0\0\x08" or len(data) - start != math.prod(shape):
-        raise EbmctlError(f"{path} is not a whole idx file of bytes")
+        raise EbmctlError(f"{path} is not a complete idx file of bytes")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8, offset=start).view(shape)

@@ -24,7 +24,7 @@ def condition_labels(recipe: Recipe, dataset: ImageDataset) -> tuple[str, ...]:
         return values
     if label not in dataset.label_names:
         if not dataset.label_names:
-            raise UsageError(f"{recipe.data.name} has no labels; leave --label out")
+            raise UsageError(f"{recipe.data.name} has no labels; omit --label")
         raise unknown("label", label, ["class", *dataset.label_names] if dataset.exclusive else attributes(dataset))
     return (f"not {label}", label)
 

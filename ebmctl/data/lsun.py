@@ -43,7 +43,7 @@ class _Reader(Sequence[str]):
         try:
             import lmdb
         except ImportError as error:
-            raise EbmctlError("LSUN is an lmdb: pip install 'ebmctl[lmdb]'") from error
+            raise EbmctlError("LSUN needs lmdb: pip install 'ebmctl[lmdb]'") from error
         if self.owner != os.getpid():  # an lmdb handle does not survive a fork
             try:
                 self.environment = lmdb.open(

@@ -20,7 +20,7 @@ class IndexOrder:
 
     def __init__(self, length: int, batch_size: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
         if length < 1 or batch_size < 1:
-            raise ValueError("length and batch_size are at least 1")
+            raise ValueError("length and batch_size must be at least 1")
         self.length, self.batch_size, self.seed = length, batch_size, seed
         self.rank, self.ranks = rank, ranks
         self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.long)
@@ -54,7 +54,7 @@ class ShardOrder:
         self.shards = list(range(rank, len(lengths), ranks)) or list(range(len(lengths)))
         self.length = sum(lengths[shard] for shard in self.shards)
         if self.length < 1 or batch_size < 1:
-            raise ValueError("length and batch_size are at least 1")
+            raise ValueError("length and batch_size must be at least 1")
         self.lengths, self.batch_size, self.seed, self.window = lengths, batch_size, seed, window
         self._epoch, self._order = -1, list[int]()
         self._window, self._indices = (-1, -1), torch.empty(0, dtype=torch.long)

@@ -87,12 +87,12 @@ def prepare(composed: Composition, classifier: str | None = None) -> Check:
     judge = load_classifier(classifier) if classifier else default_classifier(str(name))
     channels, size, _ = composed.first.shape
     if (judge.config.channels, judge.config.size) != (channels, size):
-        raise UsageError(f"the classifier of {judge.config.dataset} takes images of another size")
+        raise UsageError(f"the classifier of {judge.config.dataset} expects images of another size")
     try:
         request = DataRequest("test", default_root(), size, channels)
         dataset = open_dataset(name, request)
     except EbmctlError as error:
-        raise EbmctlError(f"--check compares with held-out images: {error}") from error
+        raise EbmctlError(f"--check needs held-out images: {error}") from error
     for concept, label in composed.labels.items():
         for heads in (judge.config.heads, heads_of(dataset)):
             _value(composed.models[concept.name], label, heads)
@@ -134,4 +134,4 @@ def _value(model: Model, label: str, heads: tuple[Head, ...]) -> tuple[str, int]
         values = [value.rpartition("=")[2] for value in head.values]
         if head.name == attribute and (value := label.rpartition("=")[2]) in values:
             return head.name, values.index(value)
-    raise UsageError(f"can't check '{label}': what there is tells {', '.join(head.name for head in heads)}")
+    raise UsageError(f"can't check '{label}'; attributes that can be checked: {', '.join(head.name for head in heads)}")

@@ -121,7 +121,7 @@ class Evaluation:
         def counted(count: int) -> None:
             nonlocal done
             done += count
-            self.progress("real images seen", done, len(images))
+            self.progress("real images processed", done, len(images))
 
         real = quality.extract(extractor, (_after(pixels, counted) for pixels in images.pixels()))
         drawn = self._drawn(generation, keep)
@@ -130,7 +130,7 @@ class Evaluation:
 
     def likelihood(self, settings: LikelihoodSettings, n: int) -> None:
         """log Z, and bits per dimension of n images of the test split at most."""
-        likelihood = Likelihood(self.model, settings, lambda done, n: self.progress("levels of annealing", done, n))
+        likelihood = Likelihood(self.model, settings, lambda done, n: self.progress("annealing levels", done, n))
         images = self.reference.open(self.model, "test", n)
         bits = likelihood.bits(images.pixels())
         self.found["log_z"] = likelihood.described()
@@ -150,7 +150,7 @@ class Evaluation:
 
     def _drawn(self, generation: Generation, keep: Path | None) -> Iterator[Tensor]:
         """The batches of generated images, the first of which stay for the figures."""
-        for pixels in generation.pixels(self.model, keep, lambda done, n: self.progress("images drawn", done, n)):
+        for pixels in generation.pixels(self.model, keep, lambda done, n: self.progress("images generated", done, n)):
             if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
                 self.drawn.append(pixels)
             yield pixels

@@ -92,9 +92,9 @@ class InceptionExtractor:
     def _checked(path: Path) -> Path:
         """The file, whose checksum is asked before it is opened: torch-fidelity reads it as a pickle."""
         if not path.is_file():
-            raise EbmctlError(f"there is no file {path}: give torch-fidelity's Inception weights")
+            raise EbmctlError(f"there is no file {path}; give torch-fidelity's Inception weights")
         if sha256(path) != INCEPTION_SHA256:
-            raise EbmctlError(f"{path} is not opened: its SHA-256 is not that of torch-fidelity's Inception weights")
+            raise EbmctlError(f"refusing to open {path}: its SHA-256 is not that of torch-fidelity's Inception weights")
         return path
 
     @classmethod
@@ -106,8 +106,8 @@ class InceptionExtractor:
                 torch.hub.download_url_to_file(url, str(path), hash_prefix=INCEPTION_SHA256, progress=False)
             except (OSError, RuntimeError) as error:
                 raise EbmctlError(
-                    f"the Inception weights can't be downloaded ({error}); give their file, --inception-weights FILE, "
-                    "or a classifier, --extractor MODEL"
+                    f"the Inception weights can't be downloaded ({error}); give a local copy, "
+                    "--inception-weights FILE, or a classifier, --extractor MODEL"
                 ) from error
         return cls._checked(path)
 
@@ -117,7 +117,7 @@ def need_fidelity(module: str) -> Any:
     try:
         return importlib.import_module(f"torch_fidelity.{module}")
     except ImportError as error:
-        raise EbmctlError("figures of quality come from torch-fidelity: pip install 'ebmctl[evaluate]'") from error
+        raise EbmctlError("quality metrics need torch-fidelity: pip install 'ebmctl[evaluate]'") from error
 
 
 def find_extractor(name: str | None, dataset: DatasetName, weights: Path | None, device: torch.device) -> Extractor:

@@ -38,7 +38,7 @@ def score_folder(
         raise EbmctlError(f"there is no folder {folder}")
     files = image_files(folder)
     if not files:
-        raise EbmctlError(f"{folder} holds no image")
+        raise EbmctlError(f"{folder} contains no images")
     known = np.sort(detector.of_set(detector.inside).scores.numpy())
     threshold = float(np.quantile(known, keep))
     unusual: list[tuple[float, int, Tensor]] = []
@@ -51,7 +51,7 @@ def score_folder(
             values = detector.score(detector.energy, images.to(detector.model.device)).double().cpu()
             for row, value, image in zip(rows, values.tolist(), images, strict=True):
                 if not np.isfinite(value):
-                    raise EbmctlError(f"the score of {printable(files[row])} is not finite")
+                    raise EbmctlError(f"the score of {printable(files[row])} is NaN or infinite")
                 percentile = 100 * np.searchsorted(known, value, side="right") / len(known)
                 over = value > threshold
                 name = printable(files[row].relative_to(folder))

@@ -65,10 +65,12 @@ class Generation:
         path = keep / DESCRIPTION
         if path.is_file():
             if read_json(path) != mine:
-                raise EbmctlError(f"{keep} holds images of another model, seed, batch or recipe; give another folder")
+                raise EbmctlError(
+                    f"{keep} contains images of another model, seed, batch or recipe; give another folder"
+                )
             return
         if keep.is_dir() and any(keep.iterdir()):
-            raise EbmctlError(f"{keep} is not empty and holds no {DESCRIPTION}; give another folder")
+            raise EbmctlError(f"{keep} is not empty and has no {DESCRIPTION}; give another folder")
         with atomic_file(path) as temporary:
             temporary.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
 

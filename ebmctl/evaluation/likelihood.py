@@ -32,7 +32,7 @@ class LikelihoodSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
-            raise UsageError(f"the temperature is above 0, not {self.temperature}")
+            raise UsageError(f"the temperature must be above 0, not {self.temperature}")
 
 
 class Likelihood:

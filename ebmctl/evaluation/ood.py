@@ -70,7 +70,7 @@ class Detector:
         found = scores.scored(self.score, self.energy, (x.to(self.model.device) for x in images))
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):
-            raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is not finite")
+            raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is NaN or infinite")
         return Scored(str(name), found, images.fingerprint)
 
     def compare(self, outside: Sequence[DatasetName]) -> Iterator[Comparison]:
@@ -122,7 +122,7 @@ class Detector:
             return scores.typicality(float(energies.mean()))
         known = [*SCORES, *(f"scale-{index}" for index in range(self.model.scale_count))]
         if name not in known:
-            raise UsageError(f"--score takes {', '.join(known[:-1])} or {known[-1]}, not '{name}'")
+            raise UsageError(f"--score must be {', '.join(known[:-1])} or {known[-1]}, not '{name}'")
         return scores.scale(int(name.removeprefix("scale-")))
 
 

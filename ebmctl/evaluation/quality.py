@@ -33,7 +33,7 @@ def compute_metrics(
     name. Raises UsageError for fewer than `FEWEST` images.
     """
     if min(len(generated.features), len(real.features)) < FEWEST:
-        raise UsageError(f"figures of quality take at least {FEWEST} generated and {FEWEST} real images")
+        raise UsageError(f"quality metrics need at least {FEWEST} generated and {FEWEST} real images")
     found: dict[str, Metric] = {}
     for requested in names:
         for name, metric in _one(requested, generated, real).items():

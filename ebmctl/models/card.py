@@ -77,7 +77,7 @@ def how_made(config: ModelConfig) -> str:
     if "imported" in made:
         which = "averaged weights" if str(made.get("weights")).startswith("ema") else "weights"
         return f"Imported by ebmctl {made.get('ebmctl')} from a checkpoint of the paper's authors ({which})."
-    return f"Trained by ebmctl {made.get('ebmctl')}: {made.get('steps')} steps in {made.get('seconds')} s."
+    return f"Trained with ebmctl {made.get('ebmctl')}: {made.get('steps')} steps in {made.get('seconds')} s."
 
 
 def without_paths(document: dict[str, Any]) -> dict[str, Any]:

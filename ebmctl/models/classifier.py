@@ -54,12 +54,12 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3) or not 8 <= self.size <= 1024 or not 1 <= self.width <= WIDEST:
-            raise ValueError("channels are 1 or 3, the size 8 to 1024, the width 1 to 256")
+            raise ValueError("channels must be 1 or 3, the size 8 to 1024, the width 1 to 256")
         if self.architecture not in (PLAIN, RESNET18) or (self.architecture == RESNET18 and self.channels != 3):
-            raise ValueError("the architecture is plain, or resnet18 of 3 channels")
+            raise ValueError("the architecture must be plain, or resnet18 with 3 channels")
         values = [len(head.values) for head in self.heads]
         if not values or min(values) < 2 or sum(values) > MOST_CLASSES:
-            raise ValueError("every head has two values or more")
+            raise ValueError("every head needs two values or more")
 
 
 class ClassifierNetwork(nn.Module):
@@ -135,7 +135,7 @@ class Classifier:
     def _checked(self, x: Tensor) -> Tensor:
         shape = (self.config.channels, self.config.size, self.config.size)
         if x.ndim != 4 or tuple(x.shape[1:]) != shape:
-            raise UsageError(f"this classifier's images have the shape (B, {', '.join(map(str, shape))})")
+            raise UsageError(f"this classifier expects images of the shape (B, {', '.join(map(str, shape))})")
         return x
 
 
@@ -177,7 +177,7 @@ def load_classifier(reference: str | Path) -> Classifier:
     path, weights = folder / "config.json", folder / "model.safetensors"
     document = read_json(path)
     if document.get("kind") != KIND or document.get("format") != FORMAT:
-        raise EbmctlError(f"{path} is not that of a classifier")
+        raise EbmctlError(f"{path} is not the configuration of a classifier")
     try:
         values = {key: document[key] for key in ("dataset", "channels", "size", "width", "provenance")}
         heads = [Head(str(head["name"]), tuple(map(str, head["values"]))) for head in document["heads"]]
@@ -188,7 +188,7 @@ def load_classifier(reference: str | Path) -> Classifier:
         raise EbmctlError(f"{path} is not a classifier's configuration: {error!r} is missing or wrong") from error
     tensors = read_tensors(weights)
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise EbmctlError(f"{weights}: holds values that are not finite")
+        raise EbmctlError(f"{weights}: contains NaN or infinite values")
     try:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -201,4 +201,4 @@ def default_classifier(dataset: str) -> Classifier:
     for entry in zoo().values():
         if entry.kind == KIND and entry.dataset == dataset:
             return load_classifier(entry_folder(entry))
-    raise EbmctlError(f"the zoo has no classifier of {dataset} that could judge; give --classifier FOLDER")
+    raise EbmctlError(f"the zoo has no classifier of {dataset}; give --classifier FOLDER")

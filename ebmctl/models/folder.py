@@ -42,7 +42,7 @@ def build_network(part: Part, channels: int, labels: int) -> EnergyNetwork:
     """The energy network that a recipe names, with random weights."""
     network = registry.find("architecture", part.name).make(part.options, channels, labels)
     if not isinstance(network, EnergyNetwork):
-        raise EbmctlError(f"the architecture '{part.name}' gave no EnergyNetwork")
+        raise EbmctlError(f"the architecture '{part.name}' did not return an EnergyNetwork")
     return network
 
 
@@ -77,7 +77,7 @@ def load_model(folder: Path) -> tuple[ModelConfig, EnergyNetwork]:
     path = folder / "config.json"
     document = read_json(path)
     if document.get("kind", "energy") != "energy":
-        raise EbmctlError(f"{path} is that of a {document['kind']}, not of an energy")
+        raise EbmctlError(f"{path} describes a {document['kind']}, not an energy-based model")
     if document.get("format") != FORMAT:
         raise EbmctlError(f"{path} has format {document.get('format')!r}; this version of ebmctl reads {FORMAT}")
     try:
@@ -123,7 +123,7 @@ def _check_shapes(path: Path, part: Part, channels: int, labels: int) -> None:
         if wanted.get(name) != found.get(name):
             is_there = f"is {found[name]}" if name in found else "is missing"
             should_be = f"not {wanted[name]}" if name in found and name in wanted else ""
-            says = f"{name} {is_there} {should_be}" if name in wanted else f"{name} is too many"
+            says = f"{name} {is_there} {should_be}" if name in wanted else f"{name} is unexpected"
             raise EbmctlError(f"{path}: the weights do not fit the network in config.json: {says.strip()[-200:]}")
 
 
@@ -131,9 +131,9 @@ def load_weights(network: EnergyNetwork, tensors: Mapping[str, Tensor], where: P
     """Give a network its weights; raises EbmctlError where names, shapes or types differ, or a value is not finite."""
     for name, tensor in network.state_dict().items():
         if name in tensors and tensors[name].dtype != tensor.dtype:
-            raise EbmctlError(f"{where}: {name} has the type {tensors[name].dtype}, not {tensor.dtype}")
+            raise EbmctlError(f"{where}: {name} has dtype {tensors[name].dtype}, not {tensor.dtype}")
         if name in tensors and not tensors[name].isfinite().all():
-            raise EbmctlError(f"{where}: {name} holds values that are not finite")
+            raise EbmctlError(f"{where}: {name} contains NaN or infinite values")
     try:
         network.load_state_dict(dict(tensors))
     except RuntimeError as error:

@@ -61,7 +61,7 @@ def fetch(repo: str, revision: str | None = None, checksum: str | None = None) -
     with explained(name):
         folder = _download(repo, CONFIG, revision or "main").parent
         if not is_ours(folder / CONFIG):
-            raise EbmctlError(f"{name} is not a model of ebmctl: its {CONFIG} is another kind's")
+            raise EbmctlError(f"{name} is not an ebmctl model: its {CONFIG} is of another kind")
         _download(repo, WEIGHTS, folder.name)
         with contextlib.suppress(EntryNotFoundError, LocalEntryNotFoundError):
             _download(repo, CARD, folder.name)  # not needed to use it
@@ -87,11 +87,11 @@ def check_cached(folder: Path, name: str, checksum: str | None) -> None:
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and found != blob.name:
         blob.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        raise EbmctlError(f"{path.name} of {name} was altered on its way, or in the cache: it is removed; try again")
-    if checksum and found != checksum:
         raise EbmctlError(
-            f"the weights of {name} have another checksum than the one that was given for them; they are not used"
+            f"{path.name} of {name} was corrupted in transit or in the cache; it has been removed, try again"
         )
+    if checksum and found != checksum:
+        raise EbmctlError(f"the weights of {name} do not have the expected checksum; they are not used")
 
 
 def push(files: Mapping[str, Path], repo: str, private: bool) -> Pushed:
@@ -104,11 +104,11 @@ def push(files: Mapping[str, Path], repo: str, private: bool) -> Pushed:
 
     _quiet()
     if not REPO.fullmatch(repo):
-        raise UsageError(f"'{repo}' names no repository; give USER/REPO")
+        raise UsageError(f"'{repo}' is not a repository name; give USER/REPO")
     if stray := [name for name in files if not name.endswith(SENT) or "/" in name]:
-        raise EbmctlError(f"{', '.join(stray)}: only safetensors, JSON and Markdown are sent")
+        raise EbmctlError(f"{', '.join(stray)}: only safetensors, JSON and Markdown files are uploaded")
     if not get_token():
-        raise EbmctlError("the Hub asks who you are: run `hf auth login`, or set HF_TOKEN to a token that writes")
+        raise EbmctlError("not logged in to the Hub: run `hf auth login`, or set HF_TOKEN to a token with write access")
     if _offline():
         raise EbmctlError(f"{repo} can't be pushed in offline mode (HF_HUB_OFFLINE)")
     api = HfApi(endpoint=_endpoint(), library_name="ebmctl")
@@ -139,13 +139,13 @@ def is_ours(path: Path) -> bool:
 def _check_place(info: Any, repo: str, private: bool) -> None:
     """Raise EbmctlError where a repository holds something else, or is open and was to be private."""
     if private and info.private is False:
-        raise EbmctlError(f"{repo} exists and is open to all; make it private on its page, or choose another name")
+        raise EbmctlError(f"{repo} exists and is public; make it private on its page, or choose another name")
     names = {item.rfilename for item in info.siblings or ()}
     if CONFIG in names and is_ours(_download(repo, CONFIG, info.sha)):
         return
     if others := sorted(names - _HARMLESS):
         shown = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
-        raise EbmctlError(f"{repo} holds something else ({shown}), which is left alone; choose another name")
+        raise EbmctlError(f"{repo} contains something else ({shown}) and was left untouched; choose another name")
 
 
 def _download(repo: str, name: str, revision: str) -> Path:

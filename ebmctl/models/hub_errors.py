@@ -40,20 +40,20 @@ def _line(error: BaseException, name: str) -> str:
     if isinstance(error, errors.HFValidationError):
         return f"{name}: {error}"
     if isinstance(error, errors.GatedRepoError):
-        return f"{name} is given only to those who ask for it on its page, and this token has not been"
+        return f"{name} is gated, and this token has no access: request it on the repository's page"
     if isinstance(error, errors.RepositoryNotFoundError):
         return (
             f"the Hub has no repository {name}, or it is private and the token (HF_TOKEN, or `hf auth login`) "
-            "is missing, refused or without the right to it"
+            "is missing, invalid or without access to it"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{name}: the repository has no such revision"
     if isinstance(error, errors.LocalEntryNotFoundError):
         if error.__cause__ is not None:
             return _line(error.__cause__, name)
-        return f"{name} is not in the cache, or not all of it, and offline mode (HF_HUB_OFFLINE) allows no download"
+        return f"{name} is not in the cache, or only in part, and offline mode (HF_HUB_OFFLINE) prevents downloading it"
     if isinstance(error, errors.EntryNotFoundError):
-        return f"{name} is not a model of ebmctl: it has no config.json or no model.safetensors"
+        return f"{name} is not an ebmctl model: it has no config.json or no model.safetensors"
     if isinstance(error, errors.HfHubHTTPError):
         return _status_line(error, name)
     if isinstance(error, OSError) and error.errno in _DISK:
@@ -62,16 +62,18 @@ def _line(error: BaseException, name: str) -> str:
     if isinstance(error, RuntimeError) and cause is not None:
         return _line(cause, name)
     if isinstance(error, ValueError):
-        return f"{name}: the Hub gave an answer that makes no sense ({_first(error)})"
+        return f"{name}: the Hub sent an invalid response ({_first(error)})"
     return f"the connection to the Hub failed for {name} ({_first(error)}); nothing is lost, try again"
 
 
 def _status_line(error: Any, name: str) -> str:
     status = error.response.status_code
     if status == 401:
-        return f"the Hub refused the token for {name} (401): log in again by `hf auth login`, or set HF_TOKEN"
+        return f"the Hub refused the token for {name} (401): log in again with `hf auth login`, or set HF_TOKEN"
     if status == 403:
-        return f"the token has no right to do that to {name} (403): use one that writes, and your own name or group"
+        return (
+            f"the token has no write access to {name} (403): it needs that, and the user or organization must be yours"
+        )
     if status >= 500:
         return f"the Hub failed ({status}) for {name}; nothing is lost, try again later"
     return f"the Hub refused {name} ({status}): {error.server_message or _first(error)}"

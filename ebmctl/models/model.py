@@ -61,7 +61,7 @@ class Model:
         Raises UsageError for images of another shape, and for a label that the model does not know.
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
-            raise UsageError(f"this model's images have the shape (B, {', '.join(map(str, self.shape))})")
+            raise UsageError(f"this model expects images of the shape (B, {', '.join(map(str, self.shape))})")
         return self.given(label).terms(x)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def draw(
     steps (see `core.langevin.Reporting`). Raises UsageError for n under 1.
     """
     if n < 1:
-        raise UsageError(f"the number of samples is at least 1, not {n}")
+        raise UsageError(f"the number of samples must be at least 1, not {n}")
     sampler, augmentation = make_parts(plan, generator)
     x = start_noise(plan, n, generator)
     for moment in chain(energy, x, plan.flow, plan.rounds, sampler, augmentation, generator):

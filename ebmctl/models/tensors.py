@@ -29,7 +29,7 @@ def opened(path: Path) -> Iterator[Any]:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
         if length > LARGEST_HEADER:
-            raise EbmctlError(f"can't read {path}: its header would have {length:,} bytes")
+            raise EbmctlError(f"can't read {path}: its header claims to have {length:,} bytes")
         with safe_open(path, framework="pt") as found:
             yield found
     except (OSError, SafetensorError) as error:

@@ -66,21 +66,21 @@ class ZooModel:
         names += filter(None, (self.bundled, self.family, self.concept))
         for name in names:
             if not NAME.fullmatch(name):
-                raise ValueError(f"'{name}' is not a name of small letters, digits, '_', '.' and '-'")
+                raise ValueError(f"'{name}' is not a valid name: use lower-case letters, digits, '_', '.' and '-'")
         if min(self.shape) < 1:
-            raise ValueError(f"shape is channels, height and width, not {self.shape}")
+            raise ValueError(f"shape must be channels, height and width, not {self.shape}")
         if self.kind == "concept" and not (self.family and self.concept):
-            raise ValueError("a concept has a family and a concept")
+            raise ValueError("a concept needs a family and a concept")
         if self.label is not None and not LABEL.fullmatch(self.label):
-            raise ValueError(f"'{self.label}' is not a label")
+            raise ValueError(f"'{self.label}' is not a valid label")
         if self.repo and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
-            raise ValueError("a repo has a revision of 40 hexadecimal digits")
+            raise ValueError("a repo needs a revision of 40 hexadecimal digits")
         if self.repo is not None and not hub.REPO.fullmatch(self.repo):
-            raise ValueError(f"repo is user/repo, not '{self.repo}'")
+            raise ValueError(f"repo must be user/repo, not '{self.repo}'")
         if self.repo and self.bundled:
             raise ValueError("a model is bundled or in a repo, not both")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError("sha256 has 64 hexadecimal digits")
+            raise ValueError("sha256 must have 64 hexadecimal digits")
 
     @property
     def folder(self) -> Path | None:
@@ -140,13 +140,15 @@ def read_zoo(path: Path, origin: str | None = None) -> dict[str, ZooModel]:
     models = conversion.read_toml(path).get("models", {})
     found = {}
     if not isinstance(models, Mapping):
-        raise EbmctlError(f"{path}: models is a table of tables, not {models!r}")
+        raise EbmctlError(f"{path}: models must be a table of tables, not {models!r}")
     try:
         for name, values in models.items():
             if not isinstance(values, Mapping):
-                raise UsageError(f"models.{name} is a table, not {values!r}")
+                raise UsageError(f"models.{name} must be a table, not {values!r}")
             if origin and ("bundled" in values or "origin" in values):
-                raise UsageError(f"models.{name}: a zoo of your own names models of the Hub, by repo and revision")
+                raise UsageError(
+                    f"models.{name}: your own zoo.toml can only name models on the Hub, by repo and revision"
+                )
             values = _renamed(values) | {"name": name, "origin": origin}
             found[name] = conversion.build(ZooModel, values, f"models.{name}")
     except (UsageError, TypeError) as error:
@@ -173,7 +175,7 @@ def find_entry(name: str) -> ZooModel | None:
     """The entry of that name or alias; says where a user's own one wins."""
     found = [entry for entry in zoo().values() if name in (entry.name, *entry.aliases)]
     if found and found[0].origin and (len(found) > 1 or found[0].name in read_zoo(shipped())):
-        log.info("'%s' is the one of your %s, not the one that ships", name, found[0].origin)
+        log.info("'%s' is taken from your %s, not from the zoo that ships", name, found[0].origin)
     return found[0] if found else None
 
 
@@ -207,7 +209,7 @@ def find_model(reference: str) -> Path:
     known = ", ".join(name for entry in energies for name in (entry.aliases or (entry.name,)))
     raise EbmctlError(
         f"there is no model '{reference}': give a model folder, the run folder that `ebmctl train` made, "
-        "USER/REPO of the Hub" + (f", or one of the zoo: {known}" if known else "")
+        "USER/REPO on the Hub" + (f", or a name in the zoo: {known}" if known else "")
     )
 
 
@@ -225,7 +227,7 @@ def check(entry: ZooModel) -> None:
     """Raise EbmctlError where a model is not on this machine, or is not what its checksum says."""
     if not entry.published:
         raise EbmctlError(
-            f"'{entry.name}' is unpublished: nobody has put its weights out in this format. Train it: "
+            f"'{entry.name}' is unpublished: no weights are available in this format. Train it: "
             f"{entry.how_to_train} -- or import the authors' checkpoint: {entry.how_to_import}"
         )
     folder = entry.folder
@@ -235,7 +237,7 @@ def check(entry: ZooModel) -> None:
         return hub.check_cached(folder, f"{entry.repo}@{entry.revision}", entry.sha256)
     weights = folder / hub.WEIGHTS
     if not weights.is_file():
-        raise EbmctlError(f"the bundled model '{entry.name}' is missing from this installation; install ebmctl again")
+        raise EbmctlError(f"the bundled model '{entry.name}' is missing from this installation; reinstall ebmctl")
     if entry.sha256 and sha256(weights) != entry.sha256:
         raise EbmctlError(f"the weights of '{entry.name}' in {folder} were altered: their checksum is wrong")
     return None

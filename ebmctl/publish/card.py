@@ -27,7 +27,7 @@ tags: [energy-based-model, contrastive-divergence, image-generation]
 {index}---
 # {name}: an energy-based model of {dataset}
 
-{picture}E(x) is a number for an image of {channels} x {size} x {size} in [0, 1], low for what looks like the data:
+{picture}E(x) is the energy of an image of {channels} x {size} x {size} in [0, 1], low where it looks like the data:
 p(x) is proportional to exp(-E(x)). {about}
 
 ## Use it
@@ -58,10 +58,9 @@ The sampling recipe travels with the weights. From Python: `ebmctl.load("{repo}"
 
 ## Limits
 
-Energies are not normalised: they compare images under this model, not models. Samples come from chains of finite
-length, so they are not exactly from p(x), and may be blurred, saturated or repeat each other. The model knows its
-training data only, with whatever is missing or overdone there; what it draws or calls unusual says nothing about
-people.
+Energies are not normalised: they compare images under this model, not across models. Samples come from chains of
+finite length, so they do not follow p(x) exactly, and may be blurred, saturated or repetitive. The model reflects its
+training data, with all its gaps and biases; what it generates or flags as unusual says nothing about people.
 
 ## Licence
 
@@ -80,7 +79,7 @@ people.
 ```
 {also}"""
 ENERGY_MATCHING = """
-It was trained by Energy Matching, too: Balcerak et al., 2025, [arXiv:2504.10612](https://arxiv.org/abs/2504.10612).
+It was also trained with Energy Matching: Balcerak et al., 2025, [arXiv:2504.10612](https://arxiv.org/abs/2504.10612).
 """
 
 
@@ -140,7 +139,7 @@ def _picture(model: Model, samples: int, label: str | None, repo: str) -> str:
     option = f' --label "{label}"' if label else ""
     return (
         f"![{samples} samples](data:image/{kind};base64,{data})\n\n"
-        f"*{samples} samples, not selected. To draw them: `ebmctl sample {repo} -n {samples} --seed 0{option}`.*\n\n"
+        f"*{samples} samples, uncurated. To reproduce them: `ebmctl sample {repo} -n {samples} --seed 0{option}`.*\n\n"
     )
 
 
@@ -169,7 +168,7 @@ def model_index(name: str, rows: Iterable[CardRow]) -> str:
 
 def _evaluation(rows: Sequence[CardRow]) -> str:
     if not rows:
-        return "None was published with these weights."
+        return "No results were published with these weights."
     lines = [
         f"| {_cell(f'{row.dataset} ({row.split})')} | {_cell(row.metric)} | {row.value:.6g} | {_cell(row.note)} |"
         for row in rows

@@ -45,9 +45,9 @@ def package(
     not sent as files.
     """
     if not hub.REPO.fullmatch(repo):
-        raise UsageError(f"'{repo}' names no repository; give USER/REPO")
+        raise UsageError(f"'{repo}' is not a repository name; give USER/REPO")
     if samples < 0:
-        raise UsageError(f"--samples is 0 or more, not {samples}")
+        raise UsageError(f"--samples must be 0 or more, not {samples}")
     model = load(reference)
     source = model.source
     assert source is not None

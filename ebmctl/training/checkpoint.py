@@ -32,7 +32,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         raise EbmctlError(f"can't read {folder / 'state.safetensors'}: {error.strerror}") from error
     if found != expected:
-        raise EbmctlError(f"the checkpoint {folder} was altered or cut short: its checksum is wrong")
+        raise EbmctlError(f"the checkpoint {folder} was altered or truncated: its checksum is wrong")
     return read_tensors(folder / "state.safetensors"), document
 
 

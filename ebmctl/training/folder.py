@@ -76,10 +76,10 @@ class RunFolder:
     def check_new(path: Path) -> None:
         """Raise EbmctlError where a new run folder can't be made: asked before the data is loaded."""
         if path.exists():
-            raise EbmctlError(f"{path} exists already; go on with it by --resume {path}, or choose another --out")
+            raise EbmctlError(f"{path} already exists; resume it with --resume {path}, or choose another --out")
         above = next(parent for parent in path.absolute().parents if parent.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
-            raise EbmctlError(f"can't make the run folder {path}: {above} is not a folder that can be written")
+            raise EbmctlError(f"can't create the run folder {path}: {above} is not a writable folder")
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe) -> RunFolder:
@@ -89,7 +89,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise EbmctlError(f"can't make the run folder {path}: {error.strerror}") from error
+            raise EbmctlError(f"can't create the run folder {path}: {error.strerror}") from error
         with atomic_file(path / "config.toml") as temporary:
             temporary.write_text(tomli_w.dumps(recipe.to_mapping()), encoding="utf-8")
         folder.metrics.touch()
@@ -160,12 +160,12 @@ class RunFolder:
             try:
                 trainer.load_state(*state)
             except (ValueError, KeyError, RuntimeError) as error:
-                raise EbmctlError(f"{found[index]} does not fit: {error}") from error
+                raise EbmctlError(f"{found[index]} does not match this run: {error}") from error
             trainer.accelerator.wait_for_everyone()
             if main:
                 self._cut_back(trainer, found[index + 1 :])
             return passed
-        raise EbmctlError("; ".join([f"{self.path} has no checkpoint to go on from", *passed]))
+        raise EbmctlError("; ".join([f"{self.path} has no checkpoint to resume from", *passed]))
 
     def _cut_back(self, trainer: Trainer, newer: list[Path]) -> None:
         """Remove what lies after the trainer's state: checkpoints, lines of metrics, and what a killed run left."""
@@ -203,7 +203,7 @@ def check_disk(trainer: Trainer, path: Path) -> str:
     need = disk_need(trainer)
     above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     free = shutil.disk_usage(above).free
-    line = f"the run folder may take {need / 1e6:,.0f} MB; {free / 1e6:,.0f} MB are free"
+    line = f"the run folder may need {need / 1e6:,.0f} MB; {free / 1e6:,.0f} MB are free"
     if need > free:
         raise EbmctlError(f"not enough disk space in {above}: {line}; try run.keep_checkpoints=1 or another --out")
     return line
@@ -220,5 +220,5 @@ def latest_run(root: Path, dataset: DatasetName) -> Path:
     runs = root.glob(f"[0-9][0-9][0-9][0-9][0-9]-{dataset.slug}")
     found = sorted(item for item in runs if (item / "config.toml").is_file())
     if not found:
-        raise EbmctlError(f"{root} has no run of {dataset} to go on with; name one: --resume RUN")
+        raise EbmctlError(f"{root} has no run of {dataset} to resume; name one: --resume RUN")
     return found[-1]

@@ -22,7 +22,7 @@ def accumulate(
     logs: dict[str, Tensor] = {}
     for term in terms:
         if not torch.isfinite(term.loss):
-            raise DivergedError("the energies are no longer finite numbers")
+            raise DivergedError("the energies are NaN or infinite")
         parts = torch.autograd.grad(term.loss, parameters, allow_unused=True, materialize_grads=True)
         if term.group in gradients:
             torch._foreach_add_(gradients[term.group], parts)
@@ -37,4 +37,4 @@ def check_bound(energies: Tensor, bound: float) -> None:
     """Raise DivergedError where the data's mean energy (averaged over scales) leaves the authors' bound."""
     mean = float(energies.mean())
     if abs(mean) > bound:
-        raise DivergedError(f"the mean energy of the data is {mean:.3g}, outside of [-{bound:g}, {bound:g}]")
+        raise DivergedError(f"the mean energy of the data is {mean:.3g}, outside [-{bound:g}, {bound:g}]")

@@ -27,7 +27,7 @@ class Guard:
             self.differences.append(values["energy_difference"])
         mean = sum(self.differences) / max(len(self.differences), 1)
         if config.difference and abs(mean) > config.difference:
-            return f"the energy difference runs away ({mean:+.3g} on average of {len(self.differences)} steps)"
+            return f"the energy difference is running away ({mean:+.3g} on average over {len(self.differences)} steps)"
         if samples is not None and len(samples) > 1:
             if config.spread and (found := standard_deviation(samples)) < config.spread:
                 return f"the negative samples have collapsed (standard deviation {found:.2g})"

@@ -218,7 +218,8 @@ class _Run:
         self.guard = Guard(trainer.recipe.guard, [])
         self.since_saved.clear()
         self.better = False
-        reason = f"{error}; back to step {trainer.step} with {trainer.recipe.guard.lr_factor**attempt:g} times the rate"
+        factor = trainer.recipe.guard.lr_factor**attempt
+        reason = f"{error}; back to step {trainer.step} with {factor:g} times the learning rate"
         if self.main:
             self.folder.log(reason)
             event = {"event": "rollback", "step": trainer.step, "from": at, "attempt": attempt, "reason": str(error)}

@@ -16,7 +16,7 @@ def make_accelerator(device: str, processes: int = 1) -> Accelerator:
     """The device and the processes to train with; raises EbmctlError where they can't be had."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device in available and not available[device]:
-        raise EbmctlError(f"--device {device}: this machine has none that torch can use; try --device cpu")
+        raise EbmctlError(f"--device {device}: not available on this machine; try --device cpu")
     accelerator = Accelerator(cpu=device == "cpu" or not any(available.values()))
     if accelerator.num_processes < processes:
         raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")

@@ -70,7 +70,7 @@ class Trainer:
         self.ema.requires_grad_(False)
         if recipe.run.freeze_init:
             if not self.labels:
-                raise UsageError("run.freeze_init trains only what labels add: give --label")
+                raise UsageError("run.freeze_init trains only the parameters that labels add: give --label")
             unconditional = unconditional_names(recipe.network, recipe.data.channels)
             for name, parameter in self.network.named_parameters():
                 parameter.requires_grad_(name not in unconditional)
@@ -93,7 +93,7 @@ class Trainer:
         mine = self.network.state_dict()
         unconditional = unconditional_names(self.recipe.network, self.recipe.data.channels)
         if not unconditional <= set(trained) <= set(mine) or any(mine[k].shape != trained[k].shape for k in trained):
-            raise UsageError(f"{self.recipe.run.init} can't be started from: it is of another architecture or shape")
+            raise UsageError(f"can't start from {self.recipe.run.init}: it has another architecture or shape")
         self.network.ignore_labels()
         self.network.load_state_dict(mine | dict(trained))
         self.ema.load_state_dict(self.network.state_dict())
@@ -108,7 +108,7 @@ class Trainer:
             entry = registry.find("objective", phase.objective.name)
             objective = entry.make(phase.objective.options, recipe.shape, self.sampler, augmentation)
             if not isinstance(objective, Objective):
-                raise EbmctlError(f"{entry} gave no Objective: derive it from ebmctl.Objective")
+                raise EbmctlError(f"{entry} did not return an Objective: subclass ebmctl.Objective")
             made.append(objective)
             if objective.needs_labels and not self.labels:
                 raise UsageError(f"the objective '{phase.objective.name}' needs labels: give --label")
@@ -236,7 +236,7 @@ class Trainer:
     def load_state(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Go on from a state; raises ValueError, KeyError or RuntimeError where it does not fit the recipe."""
         if (processes := document["processes"]) != self.accelerator.num_processes:
-            raise ValueError(f"it is of a run of {processes} processes; resume with --processes {processes}")
+            raise ValueError(f"it was saved by {processes} processes; resume with --processes {processes}")
         if not 0 <= (phase := int(document["phase"])) < len(self.objectives):
             raise ValueError(f"it was in phase {phase}, which the recipe does not have")
         self.attempt = int(document["attempt"])

@@ -83,8 +83,8 @@ def test_compositions_are_energies(generator):
     [
         (lambda: product(), "at least one"),
         (lambda: mixture(), "at least one"),
-        (lambda: product(bowl(0.0), weights=[1.0, 2.0]), "1 energies have 2 weights"),
-        (lambda: mixture(bowl(0.0), temperature=0.0), "temperature is above 0"),
+        (lambda: product(bowl(0.0), weights=[1.0, 2.0]), "1 energies, but 2 weights"),
+        (lambda: mixture(bowl(0.0), temperature=0.0), "temperature must be above 0"),
     ],
 )
 def test_what_can_not_be_composed(make, message):

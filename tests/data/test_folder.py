@@ -43,7 +43,7 @@ def test_missing_empty_and_imageless(tmp_path):
         folder(tmp_path / "empty")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "readme.txt").write_text("no image")
-    with pytest.raises(EbmctlError, match="holds no image"):
+    with pytest.raises(EbmctlError, match="contains no images"):
         folder(tmp_path / "text")
 
 

@@ -41,7 +41,7 @@ def test_idx(tmp_path, monkeypatch, name, folder, zipped):
     assert batch.labels.argmax(1).tolist() == [6, 0]
     assert len(found.label_names) == 10
     assert load(name, tmp_path, "test", size=32, channels=3).__getitems__([0]).images.shape == (1, 3, 32, 32)
-    with pytest.raises(EbmctlError, match=f"{name} is not in"):
+    with pytest.raises(EbmctlError, match=f"{name} was not found in"):
         load(name, tmp_path, "train")
 
 
@@ -58,7 +58,7 @@ def test_fashion_mnist_is_found_where_debian_puts_it(tmp_path, monkeypatch):
 def test_damaged_idx_files_are_named(tmp_path, cut):
     path = tmp_path / "x-idx3-ubyte"
     path.write_bytes(idx_bytes(random_pixels(2, 28, 28))[:cut])
-    with pytest.raises(EbmctlError, match="x-idx3-ubyte is not a whole idx file"):
+    with pytest.raises(EbmctlError, match="x-idx3-ubyte is not a complete idx file"):
         idx.read_idx(path)
     zipped = tmp_path / "y.gz"
     zipped.write_bytes(gzip.compress(b"x" * 100)[: cut // 3])
@@ -117,7 +117,7 @@ def test_svhn(tmp_path, monkeypatch):
     pixels = random_pixels(32, 32, 3, 4)
     (tmp_path / "svhn").mkdir()
     savemat(tmp_path / "svhn" / "test_32x32.mat", {"X": pixels, "y": np.array([[1], [10], [3], [9]], np.uint8)})
-    with pytest.raises(EbmctlError, match="svhn is not in"):
+    with pytest.raises(EbmctlError, match="svhn was not found in"):
         load("svhn", tmp_path, "test")  # its checksum is not the real one's
     monkeypatch.setattr(SVHN, "_check_integrity", lambda _: True)
     batch = load("svhn", tmp_path, "test").__getitems__(range(4))
@@ -142,7 +142,7 @@ def test_imagenet32(tmp_path):
         assert len(found) == 5
         assert batch.labels.argmax(1).tolist() == [1, 999, 256, 255]
         assert torch.equal(batch.images, torch.from_numpy(pixels[[4, 1, 2, 3]]).permute(0, 3, 1, 2))
-    with pytest.raises(EbmctlError, match="imagenet32 is not in"):
+    with pytest.raises(EbmctlError, match="imagenet32 was not found in"):
         load("imagenet32", tmp_path, "test")
     (folder / "val-0.parquet").write_bytes(b"PAR1 not really PAR1")
     with pytest.raises(EbmctlError, match="no images in parquet"):

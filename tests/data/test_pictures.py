@@ -32,7 +32,7 @@ def test_textures(tmp_path):
     corner = load("textures-top-left", tmp_path).__getitems__([0]).images[0].float()
     assert (corner[:, :, :8] - 255).abs().max() < 12
     assert (corner[:, :, 16:] - 40).abs().max() < 12
-    with pytest.raises(EbmctlError, match="textures is not in"):
+    with pytest.raises(EbmctlError, match="textures was not found in"):
         load("textures", tmp_path, "test")
 
 
@@ -91,7 +91,7 @@ def test_celebahq(tmp_path):
     with pytest.raises(EbmctlError, match="outside of its folder"):
         load("celebahq", tmp_path)
     table.write_text("\n".join([*lines[:2], "0.jpg 1 2"]))
-    with pytest.raises(EbmctlError, match="not a whole table"):
+    with pytest.raises(EbmctlError, match="not a complete table"):
         load("celebahq", tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_lsun_bedroom(tmp_path):
     assert batch.images.shape == (2, 3, 128, 128)
     assert batch.images.float().mean((1, 2, 3)).tolist() == pytest.approx([200, 0], abs=3)
     assert not list(Path().glob("_cache_*"))  # torchvision would leave a pickle of the keys here
-    with pytest.raises(EbmctlError, match="lsun-bedroom is not in"):
+    with pytest.raises(EbmctlError, match="lsun-bedroom was not found in"):
         load("lsun-bedroom", tmp_path, "test")
 
 

@@ -22,12 +22,12 @@ FILES = (
 
 
 def write_plugin(name: str, folder: Path) -> list[Path]:
-    """Write the package `ebmctl-NAME` into a new folder; gives the files, what to edit first.
+    """Write the package `ebmctl-NAME` into a new folder; returns the files, the one to edit first.
 
     Raises UsageError for a name that no package can have, EbmctlError where the folder exists or can't be made.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise UsageError(f"a plugin's name is small letters and digits with hyphens between, not '{name}'")
+        raise UsageError(f"a plugin's name must be lower-case letters and digits, separated by hyphens, not '{name}'")
     words = name.split("-")
     values = {
         "name": name,
@@ -46,7 +46,7 @@ def write_plugin(name: str, folder: Path) -> list[Path]:
             path.write_text(Template(text).substitute(values), encoding="utf-8")
             written.append(path)
     except FileExistsError as error:
-        raise EbmctlError(f"{folder} exists already; choose another --out") from error
+        raise EbmctlError(f"{folder} already exists; choose another --out") from error
     except OSError as error:
         raise EbmctlError(f"can't write {folder}: {error.strerror}") from error
     return written

@@ -84,7 +84,7 @@ def normalization(kind: Norm, channels: int) -> nn.Module:
     if kind == "instance":
         return nn.GroupNorm(channels, channels)
     if channels % 32:
-        raise ValueError(f"group norm has 32 groups; {channels} channels can't be divided by 32")
+        raise ValueError(f"group norm has 32 groups: {channels} channels are not divisible by 32")
     return nn.GroupNorm(32, channels)
 
 

@@ -38,10 +38,10 @@ UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")  # character
 VERSIONS = ("ebmctl", "torch", "python")
 IN_SENTENCE = (*VERSIONS, "steps", "seconds")  # which `how_made` has in its sentence
 FIGURES = {
-    "chains": "Chains over time, from noise on",
+    "chains": "Chains over time, starting from noise",
     "one-start": "Chains from one start, without and with augmentation",
-    "descent": "Drawn images, and after 1,000 steps down the energy without noise",
-    "nearest": "Drawn images with their nearest training images",
+    "descent": "Samples, and the same after 1,000 noise-free steps down the energy gradient",
+    "nearest": "Samples with their nearest training images",
     "energy-difference": "Energy difference over training",
     "gradients": "Gradients of the losses over training",
     "score": "Inception score over training, by the run's extractor",
@@ -73,7 +73,7 @@ class Page:
         rows = {
             "dataset": data.dataset.public + (f", {data.label}" if data.label else ""),
             "images": " × ".join(map(str, self.model.shape)),
-            "labels": ", ".join(config.labels) or "none, it is unconditional",
+            "labels": ", ".join(config.labels) or "none (unconditional)",
             "parameters": f"{sum(p.numel() for p in self.model.network.parameters()):,}",
             "network": self.model.recipe.network.name,
             "objective": ", then ".join(dict.fromkeys(phase.objective.name for phase in self.model.recipe.schedule)),
@@ -135,7 +135,7 @@ class Report:
         return Page(
             name=self.name,
             model=self.model,
-            samples=picture_of(last, f"{count} images drawn by the model of {data}, in a grid"),
+            samples=picture_of(last, f"{count} samples from the model of {data}, in a grid"),
             chain=animation_of(frames, moments),
             chain_at_rest=still_of(frames, moments),
             curves=self.curves,

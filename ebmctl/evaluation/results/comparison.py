@@ -44,7 +44,7 @@ class Comparison:
     def table(self) -> Table:
         """A row for each metric, the results in columns."""
         rows = [[name, a.formatted, b.formatted, a.about] for name, (a, b) in self.metrics.items()]
-        return Table(["metric", self.first, self.second, "of"], rows, text_last=True)
+        return Table(["metric", self.first, self.second, "details"], rows, text_last=True)
 
 
 def compare(first: Path, second: Path) -> Comparison:

@@ -124,8 +124,8 @@ class CompositionResult:
         judged = f"{self.n:,} images, judged by a classifier of {self.classifier.dataset}"
         if self.held_out is None:
             return judged
-        alike = f"the {self.held_out:,} of them for which the expression holds"
-        data = alike if self.held_out > 1 else "all of them, as the expression holds for none"
+        alike = f"the {self.held_out:,} images for which the expression holds"
+        data = alike if self.held_out > 1 else "all images, as the expression holds for none"
         return f"{judged}; held-out data: {data}"
 
     def public(self) -> CompositionResult:

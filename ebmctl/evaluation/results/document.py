@@ -33,7 +33,7 @@ def fields_of(cls: type, document: Mapping[str, Any], but: Collection[str], wher
 def check_finite(value: Any, path: str = "") -> None:
     """Raise EbmctlError that names the first number in a result that is not finite: JSON knows no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise EbmctlError(f"{path} is not finite")
+        raise EbmctlError(f"{path} is NaN or infinite")
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from ebmctl.evaluation.results.document import Fingerprint, check_finite, fields
 from ebmctl.evaluation.results.tables import CardRow, Table
 
 METRICS = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
-FPR95 = "share of outside images accepted where 95 % of the inside ones are; inside is positive"
+FPR95 = "share of out-of-distribution images accepted at 95 % true positive rate; in-distribution is positive"
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,11 @@ class OutlierResult:
     command: str | None = None
 
     kind: ClassVar = "outliers"
-    note: ClassVar = (
-        "In brackets 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are."
-    )
+    note: ClassVar = "In brackets: 95 % bootstrap intervals. FPR@95: false positive rate at 95 % true positive rate."
 
     def __post_init__(self) -> None:
         if not self.rows:
-            raise EbmctlError("there is no outside set")
+            raise EbmctlError("there is no out-of-distribution set")
         check_finite(self)
 
     @classmethod
@@ -92,7 +90,7 @@ class OutlierResult:
     @property
     def heading(self) -> str:
         """What the table is of."""
-        return f"{self.inside} against others, by {self.score}"
+        return f"{self.inside} against other sets, score: {self.score}"
 
     def public(self) -> OutlierResult:
         """The same without paths of this machine."""

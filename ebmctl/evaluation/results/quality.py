@@ -76,7 +76,7 @@ class Metric:
         if self.effective is not None and self.acceptance is not None:
             parts.append(f"effective {self.effective:.2f}, acceptance {self.acceptance:.2f}")
         if self.n is not None and self.data is not None:
-            real = "" if self.n_real is None else f"drawn, {self.n_real:,} "
+            real = "" if self.n_real is None else f"samples, {self.n_real:,} "
             parts.append(f"{self.n:,} {real}of {self.data} {self.split or ''}".rstrip())
         return ", ".join(parts)
 
@@ -157,7 +157,7 @@ class QualityResult:
     def table(self) -> Table:
         """The metrics, each with what it was computed from."""
         rows = [[name, metric.formatted, metric.about] for name, metric in self.metrics.items()]
-        return Table(["metric", "value", "of"], rows, text_last=True)
+        return Table(["metric", "value", "details"], rows, text_last=True)
 
     def card_rows(self, dataset: str) -> list[CardRow]:
         """The metrics as a model card has them, without paths; of `dataset` where the result does not say of which."""

@@ -32,7 +32,7 @@ def read_result(path: Path, checksum: str | None = None) -> Result:
     try:
         result = kind.from_json(document)
     except (EbmctlError, RecursionError) as error:
-        raise EbmctlError(f"{path} is not the whole JSON of a result: {str(error)[:LONGEST]}") from error
+        raise EbmctlError(f"{path} is not a complete result: {str(error)[:LONGEST]}") from error
     if checksum is not None and checksum not in result.weights:
-        raise EbmctlError(f"{path} has the results of a model with other weights")
+        raise EbmctlError(f"{path} is of a model with other weights")
     return result
