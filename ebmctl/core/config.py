@@ -55,7 +55,7 @@ class ResidualConfig(Checked):
             raise ValueError(f"a network has at most {MAX_BLOCKS} blocks, of at most {MAX_WIDTH} channels")
         for name, low, value in (("scales", 1, self.scales), ("attention", 0, self.attention)):
             if value > len(self.blocks):
-                raise ValueError(f"{name} is between {low} and {len(self.blocks)}, the number of stages, not {value}")
+                raise ValueError(f"{name} must be between {low} and {len(self.blocks)}, the number of stages, not {value}")
 
 
 @dataclass(frozen=True)
@@ -238,4 +238,4 @@ class MatchingConfig(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.matching_weight + self.cd_weight + self.label_weight:
-            raise ValueError("one of matching_weight, cd_weight and label_weight is above 0")
+            raise ValueError("one of matching_weight, cd_weight and label_weight must be above 0")
