@@ -1,4 +1,4 @@
-"""Energy-based models: train by improved contrastive divergence, sample, and use.
+"""Energy-based models: train with improved contrastive divergence, sample, and use.
 
 The names below are loaded when they are first used, so that importing ebmctl does not import torch.
 """

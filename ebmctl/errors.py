@@ -26,7 +26,7 @@ class UsageError(EbmctlError):
 
 
 class DivergedError(EbmctlError):
-    """Training left the region where its energies mean anything."""
+    """Training diverged."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -68,7 +68,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def duplicate(source: Path, target: Path) -> None:
-    """Make `target` a second name of a folder's files, which nobody changes; copies where there are no hard links."""
+    """Hard-link a folder's files, which never change, into `target`; copies them where there are no hard links."""
     with atomic_folder(target) as temporary:
         for item in source.iterdir():
             _link(item, temporary / item.name)
@@ -82,7 +82,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise EbmctlError where a file could not be written at `path`: asked before the work, not after it."""
+    """Raise EbmctlError where a file could not be written at `path`: checked before the work, not after it."""
     if path.is_dir():
         raise EbmctlError(f"can't write {path}: it is a folder")
     with _explained(path):

@@ -264,7 +264,7 @@ def test_a_hostile_archive_is_refused_by_name(tmp_path, protocol, legacy):
     ("content", "complaint"),
     [
         (b"", "neither a zip file nor a pickle"),
-        (b"\x80\x02K\x01.", "a pickle of something else"),
+        (b"\x80\x02K\x01.", "another kind of pickle"),
         (with_pickle(pickle.dumps([1], protocol=2)), "no dictionary"),
         (with_pickle(pickle.dumps({"FLAGS": {}}, protocol=2)), "no ema_model_state_dict_0"),
         (with_pickle(pickle.dumps({"ema_model_state_dict_0": {}}, protocol=2)), "no conv1"),
@@ -283,8 +283,8 @@ def test_other_files(tmp_path, content, complaint):
     [
         (["none.pth", "--recipe", "cifar10"], 1, "there is no file none.pth"),
         (["x.pth", "--recipe", "cifar"], 2, "did you mean 'cifar10'"),
-        (["x.pth", "--recipe", "default"], 2, "names no dataset"),
-        (["x.pth", "--recipe", "mnist"], 2, "images with 3 channels"),
+        (["x.pth", "--recipe", "default"], 2, "has no dataset"),
+        (["x.pth", "--recipe", "mnist"], 2, "images of 3 channels"),
         (["x.pth", "--recipe", "cifar10", "--label", "cat"], 2, "unconditional"),
         (["x.pth", "--recipe", "cifar10", "--weights", "best"], 2, "--weights must be ema or model"),
     ],

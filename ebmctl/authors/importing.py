@@ -38,8 +38,8 @@ class Imported:
 def import_checkpoint(path: Path, recipe_name: str, weights: Weights, label: str | None) -> Imported:
     """Read the authors' checkpoint as a model of a recipe, whose network is replaced by the one that is found.
 
-    The Langevin step is that of the checkpoint, which it was trained with. Tensors that are missing have the seeded
-    first values of a new network: see `Imported.found`. Raises EbmctlError with one line.
+    The Langevin step is that of the checkpoint, which it was trained with. Missing tensors get the seeded initial
+    values of a new network: see `Imported.found`. Raises EbmctlError with one line.
     """
     values = recipe.read(recipe_name)
     if not values.get("data", {}).get("name"):
@@ -105,7 +105,7 @@ def _recipe(base: Recipe, found: Recognised, flags: Mapping[str, Any], label: st
 
 
 def _whole(network: Part, found: Recognised) -> dict[str, Tensor]:
-    """The weights, with the first values of a new network where the checkpoint has gaps."""
+    """The weights, with the initial values of a new network for missing tensors."""
     if not found.missing:
         return found.state
     with torch.random.fork_rng(devices=[]):

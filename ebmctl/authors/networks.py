@@ -30,7 +30,7 @@ class Recognised:
 
     `state` has the parameters of `ResidualEnergy(config, channels, labels)` by our names. `missing` names their tensors
     that it needs and that are missing or have another shape, `unexpected` what the file holds beyond; with either, its
-    energies are not the authors'. `stale` counts spectral norms that had to be computed anew.
+    energies are not the authors'. `stale` counts spectral norms that had to be recomputed.
     """
 
     kind: str
@@ -46,8 +46,8 @@ class Recognised:
 def recognise(tensors: Mapping[str, Tensor], flags: Mapping[str, Any] | None = None) -> Recognised:
     """The authors' `model_state_dict_0` (or its EMA) with their `FLAGS` as one of our networks.
 
-    The tensors do not tell whether labels and the attention are used: the flags do. Without flags the model is taken
-    as unconditional. Raises ValueError for tensors of another kind of network.
+    Only the flags say whether labels and the attention are used, not the tensors. Without flags the model is taken as
+    unconditional. Raises ValueError for tensors of another kind of network.
     """
     flags = flags or {}
     theirs = {name.removeprefix("module."): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
@@ -79,7 +79,7 @@ def recognise(tensors: Mapping[str, Tensor], flags: Mapping[str, Any] | None = N
 
 
 def _unused(name: str, config: ResidualConfig, labels: int) -> bool:
-    """Whether the energy does not depend on a tensor of theirs."""
+    """Whether the energy is independent of one of their tensors."""
     if _UNUSED.fullmatch(name):
         return True
     if not labels and re.search(r"(^map_fc[12]|\.latent_map(_2)?)\.", name):
@@ -188,10 +188,10 @@ def _taken(
 
 
 def _refresh(state: dict[str, Tensor]) -> int:
-    """Compute the spectral norms anew that were never kept up to date; gives their number.
+    """Recompute the spectral norms that were never updated; returns their number.
 
-    The authors average parameters only: the vectors of their averaged model are those that it was made with, and give
-    no norm at all. Vectors that give at least half the norm are kept as they are.
+    The authors average only parameters: the vectors of their averaged model are still the initial ones, which do not
+    estimate the norm. Vectors that give at least half of it are kept.
     """
     stale = 0
     for name in [name for name in state if name.endswith(".0._u")]:

@@ -1,7 +1,7 @@
-"""Pickles read as data: opcodes are understood, and nothing that a pickle names is ever imported or called.
+"""Pickles read as data: opcodes are interpreted, and nothing that a pickle names is ever imported or called.
 
-Names stay strings, calls stay `Call` records. Only calls that checkpoints need are let pass; any other is refused by
-its name.
+Names stay strings, calls stay `Call` records. Only calls that checkpoints need are accepted; any other is refused
+by name.
 
 `torch.load(weights_only=True)` is no substitute, since it makes the calls of its own long list as soon as a file asks
 for them. Up to version 2.9 a crafted file corrupts the memory of the process (CVE-2026-24747); in 2.14 files of 700
@@ -36,9 +36,9 @@ class Call:
 
 
 def interpret(data: bytes | IO[bytes], storages: list[Any] | None = None) -> Any:
-    """Run the stack machine of a pickle on plain data only; adds what it says of each storage to `storages`.
+    """Run the stack machine of a pickle on plain data only; the description of each storage is added to `storages`.
 
-    Raises ValueError for calls and opcodes that tensors and settings do not need, and what damaged data ends in.
+    Raises ValueError for calls and opcodes that tensors and settings do not need; damaged data may raise anything.
     """
     stack: list[Any] = []
     memo: dict[Any, Any] = {}

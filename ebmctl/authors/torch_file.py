@@ -42,10 +42,10 @@ _UNREADABLE = (
     ValueError,
     AttributeError,
     NotImplementedError,
-    MemoryError,  # a text as long as no file is
+    MemoryError,  # a string longer than any file
     RuntimeError,  # of torch for impossible shapes, of Python for nesting without end
 )
-"""What damaged checkpoints end in."""
+"""What reading a damaged checkpoint may raise."""
 
 
 Storage = Callable[[str, int], bytearray]

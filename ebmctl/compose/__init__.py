@@ -1,1 +1,1 @@
-"""Concepts combined when an image is made: the language, and the energy that it says."""
+"""Concepts combined at sampling time: the language of expressions, and their energies."""

@@ -23,11 +23,11 @@ YES, NO = "yes", "no"
 
 @dataclass(frozen=True)
 class Algebra:
-    """How expressions are read.
+    """How expressions become energies.
 
     With `shared` a concept stands for E(x given c) - E(x), what it adds to the energy of all images, and E(x) is
     counted once: exact where concepts are independent given that part. Without, for E(x given c) alone, as the
-    paper adds them. `strength` weighs all that concepts say; OR is -T log sum exp(-E / T) at `or_temperature`; NOT is
+    paper adds them. `strength` is the weight of all concepts; OR is -T log sum exp(-E / T) at `or_temperature`; NOT is
     the negated energy times `not_weight`. Without a strength or temperature it is that of the first concept's recipe.
     docs/compose.md has the measurements behind the defaults.
     """
@@ -99,7 +99,7 @@ def families() -> list[str]:
 def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]) -> Vocabulary:
     """The concepts to choose from: those of a family, or of the one that has all names, with the user's own on top.
 
-    Concepts whose weights nobody has published are only those of a family that is named.
+    Unpublished concepts are included only if their family is named.
     """
     known: dict[str, dict[str, ZooModel | Path]] = {name: {} for name in families()}
     for entry in zoo().values():
@@ -114,7 +114,7 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
 
 
 def same_without_label(first: Model, second: Model) -> bool:
-    """Whether two conditional energies are one where no label is given, as those that add to one trained model."""
+    """Whether two conditional energies are the same without a label, as when both extend one trained model."""
     mine, other = first.network.state_dict(), second.network.state_dict()
     return first.recipe.network == second.recipe.network and all(
         torch.equal(mine[name], other[name]) for name in unconditional_names(first.recipe.network, first.shape[0])
@@ -143,7 +143,7 @@ class Composition:
 
     @property
     def first(self) -> Model:
-        """The model whose sampling recipe is taken."""
+        """The model whose sampling recipe is used."""
         return next(iter(self.models.values()))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ class Composition:
         return energy if shared is None else energy + shared
 
     def _concepts(self, x: Tensor) -> tuple[dict[Concept, Tensor], Tensor | None]:
-        """What each concept stands for, (B,), and the shared part (B,)."""
+        """The energy of each concept, (B,), and the shared part (B,)."""
         values: dict[Concept, Tensor] = {}
         shared: list[Tensor] = []
         plain: dict[str, Tensor] = {}  # E(x) of the networks that others stand on
@@ -189,7 +189,7 @@ class Composition:
         return conjunction(parts) if isinstance(term, And) else disjunction(parts, self.or_temperature)
 
     def remarks(self) -> list[str]:
-        """What a user should know: concepts whose own sampling recipe is another than the one that is taken."""
+        """What a user should know: concepts whose own sampling recipe differs from the one that is used."""
         name, first = next(iter(self.models.items()))
         plan = first.recipe.sampling_plan()
         others = [other for other, model in self.models.items() if model.recipe.sampling_plan() != plan]

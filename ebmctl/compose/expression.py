@@ -79,7 +79,7 @@ Expression = Concept | Not | Weighted | And | Or
 
 
 def parse(text: str) -> Expression:
-    """The expression that a text says; `str` of it is its normal form. Raises UsageError that points to the place."""
+    """Parse an expression; its `str` is the normal form. Raises UsageError that points to the error."""
     if len(text) > LONGEST:
         raise UsageError(f"the expression has {len(text):,} characters; the limit is {LONGEST:,}")
     parser = _Parser(text)
@@ -101,7 +101,7 @@ def conjunction(terms: Sequence[Expression]) -> Expression:
 
 
 def concepts(expression: Expression) -> Iterator[Concept]:
-    """All concepts in an expression, from left to right, each as often as it stands there."""
+    """All concepts in an expression, from left to right, each as often as it occurs."""
     if isinstance(expression, Concept):
         yield expression
     elif isinstance(expression, (Not, Weighted)):
@@ -129,7 +129,7 @@ class _Parser:
         self.advance()
 
     def advance(self) -> str:
-        """Go on by one token; gives the one that is left behind."""
+        """Move on by one token; returns the one that was current."""
         left = self.text[self.start : self.end] if self.end else ""
         rest = self.text[self.end :]
         self.start = self.end + len(rest) - len(rest.lstrip())
@@ -144,7 +144,7 @@ class _Parser:
         return left
 
     def take(self, mark: str) -> bool:
-        """Go on where the next token is that mark."""
+        """Move on if the next token is that mark; returns whether it was."""
         found = self.kind == "mark" and self.token == mark
         if found:
             self.advance()

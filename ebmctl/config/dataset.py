@@ -1,4 +1,4 @@
-"""A dataset's name as a value: taken apart once, where a command or a recipe is read."""
+"""A dataset's name as a value: parsed once, where a command or a recipe is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USUAL_SHAPE = (32, 3)  # size and channels
 
 @dataclass(frozen=True)
 class DatasetName:
-    """What a dataset is called: a registered name, folder:PATH or shards:PATH; after flipped: its images upside down.
+    """A dataset's name: a registered one, folder:PATH or shards:PATH; with the prefix flipped: the images upside down.
 
     `source` is the name or the path.
     """
@@ -31,7 +31,7 @@ class DatasetName:
 
     @classmethod
     def parse(cls, text: str) -> DatasetName:
-        """Take a name apart; whether it is known is another question (see `checked`)."""
+        """Parse a name, known or not (see `checked`)."""
         flipped, rest = text.startswith(FLIPPED), text.removeprefix(FLIPPED)
         kind, colon, path = rest.partition(":")
         if colon and kind == "folder":
@@ -62,26 +62,28 @@ class DatasetName:
 
     @property
     def slug(self) -> str:
-        """What a run folder is called after."""
+        """What a run folder is named after."""
         return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(self.source).name).strip("-") or "run"
 
     @property
     def native_shape(self) -> tuple[int, int] | None:
-        """Size and channels that the images have of themselves; None where they have any, or it is not known."""
+        """The images' own size and channels; None where these vary, or are not known."""
         if self.kind == "shards":
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # said when it is opened
+            with contextlib.suppress(
+                OSError, ValueError, KeyError, TypeError, IndexError
+            ):  # reported when it is opened
                 index = json.loads((self.path / "index.json").read_text("utf-8"))
                 return int(index["shape"][1]), int(index["shape"][0])
         return self._entry.shape if self._entry else None
 
     @property
     def offline(self) -> bool:
-        """Whether nothing has to be downloaded for it, and the zoo has a classifier of its images."""
+        """Whether it needs no download, and the zoo has a classifier of its images."""
         return self._entry is not None and self._entry.offline
 
     @property
     def recipe(self) -> str:
-        """The recipe that it is trained by where none is named: that of its name, or the registered one."""
+        """The default recipe: the one with its name, or the registered one."""
         if self.source in registry.entries("recipe") and self.kind == "registered":
             return self.source
         return (self._entry and self._entry.recipe) or DEFAULT_RECIPE

@@ -27,9 +27,9 @@ class Register(Protocol):
     """Registers a factory, or its import string `module:name`, under a name with a one-line description.
 
     `options` is the frozen dataclass of the factory's settings, or its import string. A factory and its options raise
-    ValueError for settings that do not go. Of a dataset, `shape` is the (size, channels) that it has of itself,
-    `recipe` the one that it is trained by where none has its name, and `offline` says that nothing has to be downloaded
-    for it, and that the zoo has a classifier of it, by which figures of quality are then taken.
+    ValueError for invalid settings. For a dataset, `shape` is its own (size, channels), `recipe` its default where no
+    recipe has its name, and `offline` says that it needs no download and that the zoo has a classifier of it, which is
+    then used for quality metrics.
     """
 
     def __call__(

@@ -1,4 +1,4 @@
-"""How images are drawn: all that a model's recipe says of it, as one value."""
+"""How images are sampled: everything that a model's recipe says about it, as one value."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SamplingPlan:
 
     @property
     def shown_steps(self) -> set[int]:
-        """The steps of the flow after which the images are shown, where all of a chain is."""
+        """The steps of the flow after which the images are shown, where a whole chain is."""
         return {round(self.flow.steps * part / FLOW_FRAMES) for part in range(1, FLOW_FRAMES + 1)} - {0}
 
     @property

@@ -1,7 +1,7 @@
-"""Plugins: what installed packages register under the entry-point group `ebmctl`, each kept apart from the others.
+"""Plugins: what installed packages register under the entry-point group `ebmctl`, isolated from each other.
 
-A plugin that fails costs what it registers and a line of warning, nothing else; EBMCTL_STRICT_PLUGINS=1 makes it an
-error. EBMCTL_PLUGINS=a,b loads only those (by package or by entry point); empty, none.
+A plugin that fails is left out with a one-line warning; EBMCTL_STRICT_PLUGINS=1 makes it an error.
+EBMCTL_PLUGINS=a,b loads only those (by package or by entry point); empty, none.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Entry:
         return found
 
     def make(self, *arguments: Any) -> Any:
-        """What the factory makes of its arguments; raises UsageError for settings that it does not take.
+        """Call the factory; raises UsageError for settings that it rejects.
 
-        A plugin's factory that fails otherwise is an EbmctlError, one of ebmctl's own is not caught.
+        Any other error in a plugin's factory becomes an EbmctlError; errors in ebmctl's own are not caught.
         """
         factory = self.load()
         try:
@@ -111,7 +111,7 @@ class Plugin:
 
 @functools.cache
 def installed() -> tuple[Plugin, ...]:
-    """What ships, then every plugin that EBMCTL_PLUGINS lets in; warns of what is wrong, or raises in strict mode."""
+    """What ships, then every plugin that EBMCTL_PLUGINS allows; warns about problems, or raises in strict mode."""
     own = _collect(OWN, OWN, metadata.version(OWN), lambda: builtins)
     if own.problem:
         raise EbmctlError(own.problem)
@@ -137,14 +137,14 @@ def _points() -> list[metadata.EntryPoint]:
 
 
 def report(problem: str) -> None:
-    """Warn of what is wrong with a plugin; raises EbmctlError with EBMCTL_STRICT_PLUGINS=1."""
+    """Warn about a problem with a plugin; raises EbmctlError with EBMCTL_STRICT_PLUGINS=1."""
     if os.environ.get("EBMCTL_STRICT_PLUGINS", "0") not in ("", "0"):
         raise EbmctlError(problem)
     logger.warning("%s", problem)
 
 
 def chosen() -> set[str] | None:
-    """The packages and entry points that EBMCTL_PLUGINS lets in; None for all."""
+    """The packages and entry points that EBMCTL_PLUGINS allows; None for all."""
     given = os.environ.get("EBMCTL_PLUGINS")
     return None if given is None else {canonical(name.strip()) for name in given.split(",") if name.strip()}
 
@@ -168,7 +168,7 @@ def conflicts(found: Sequence[Plugin]) -> list[str]:
 
 
 def conflict(entries: Sequence[Entry]) -> str:
-    """What is said of entries that have the same name."""
+    """The message about entries with the same name."""
     first, packages = entries[0], " and ".join(f"{entry.package} {entry.version}" for entry in entries)
     return (
         f"the {first.kind} '{first.name}' is registered by {packages}: "
@@ -177,8 +177,8 @@ def conflict(entries: Sequence[Entry]) -> str:
 
 
 def _collect(name: str, package: str, version: str, load: Callable[[], Any]) -> Plugin:
-    """Load one plugin and call its hooks; of a hook that fails nothing is registered."""
-    manager = pluggy.PluginManager(OWN)  # one for each, so that none can spoil another
+    """Load one plugin and call its hooks; a hook that fails registers nothing."""
+    manager = pluggy.PluginManager(OWN)  # one for each, so that none can break another
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(load(), name)
@@ -201,14 +201,14 @@ def _collect(name: str, package: str, version: str, load: Callable[[], Any]) -> 
 
 
 class _Registrations:
-    """Takes down what one hook of a plugin registers; raises where that has the wrong shape."""
+    """Collects what one hook of a plugin registers; raises ValueError if that is malformed."""
 
     def __init__(self, kind: str, package: str, version: str) -> None:
         self.kind, self.package, self.version = kind, package, version
         self.entries: list[Entry] = []
 
     def add(self, name: str, factory: str | Callable[..., Any], about: str, **more: Any) -> None:
-        """What a hook is given as `register` (see `hookspecs.Register`)."""
+        """Passed to a hook as `register` (see `hookspecs.Register`)."""
         if not isinstance(name, str) or not name or not name.isprintable() or set(name) & set(" ,:/"):
             raise ValueError(
                 f"a {self.kind}'s name must be a string without spaces, commas, colons or slashes, not {name!r}"
@@ -223,7 +223,7 @@ class _Registrations:
         self.entries.append(Entry(self.kind, name, factory, about, self.package, self.version, **more))
 
     def add_folder(self, folder: str) -> None:
-        """What the hook of recipes is given as `register` (see `hookspecs.RegisterRecipes`)."""
+        """Passed to the hook of recipes as `register` (see `hookspecs.RegisterRecipes`)."""
         package, _, path = folder.partition(":")
         files = [item for item in (resources.files(package) / path).iterdir() if item.name.endswith(".toml")]
         if not files:

@@ -140,7 +140,7 @@ def resolve(
 
     `recipe` is a name or a file; without one it is the dataset's own, or else "default". `EBMCTL_SET` holds key=value
     pairs like `assignments` (the --set options), which win over it; `flags` are dotted keys that win over all. Where an
-    assignment names another network, objective, sampler or augmentation, the options of the one before are forgotten.
+    assignment names another network, objective, sampler or augmentation, the options of the previous one are dropped.
     """
     data = (DatasetName.parse(dataset) if isinstance(dataset, str) else dataset).checked()
     values = read(recipe or data.recipe)

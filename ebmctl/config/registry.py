@@ -1,4 +1,4 @@
-"""Look-up by name of what is registered: by ebmctl itself (`builtins`), and by plugins."""
+"""Look-up by name of what ebmctl itself (`builtins`) and plugins register."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def needed(parts: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def check_needed(listed: Sequence[Mapping[str, Any]]) -> None:
-    """Raise EbmctlError where what `needed` once gave is not here now, with the package to install.
+    """Raise EbmctlError if an entry that `needed` once listed is missing now, with the package to install.
 
-    A dataset is not asked for: a model can be used without it. Raises KeyError, TypeError or ValueError where `listed`
-    is not what `needed` gives.
+    Datasets are not checked: a model can be used without them. Raises KeyError, TypeError or ValueError if
+    `listed` does not have the form of what `needed` returns.
     """
     for plugin in listed:
         package, version = str(plugin["package"]), str(plugin["version"])

@@ -1,8 +1,8 @@
 """Annealed importance sampling, forward and reverse: an interval on log Z of exp(-E(x)) (Neal 2001; Grosse 2015).
 
-Chains go from a start whose log Z is known to the energy, through exp(-(1 - beta) E_start - beta E). Forward their
-weights estimate Z without bias, so that log Z is rather under- than overestimated; chains that go back from samples of
-the energy estimate 1/Z without bias, so that log Z is rather overestimated.
+Chains go from a start whose log Z is known to the energy, through exp(-(1 - beta) E_start - beta E). Forward,
+their weights estimate Z without bias, so that log Z tends to be underestimated; chains that go back from samples of the
+energy estimate 1/Z without bias, so that log Z tends to be overestimated.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class AisConfig:
-    """`chains` chains over `levels` values of beta, at each `moves` accepted-or-not trajectories of `leapfrog` steps.
+    """`chains` chains over `levels` values of beta, with `moves` HMC trajectories of `leapfrog` steps at each.
 
     `settle` are the trajectories that bring the reverse chains, where they start at the forward chains' ends, closer
     to the energy's own distribution.
@@ -110,8 +110,8 @@ class Schedule:
 class LogZ:
     """log Z with its interval: between the forward and the reverse estimate, each with its 95 % bootstrap interval.
 
-    `effective` is the share of the forward chains that carry the weight, in (0, 1]; `acceptance` that of the
-    trajectories that were accepted. Where either is near 0 there were too few levels, and the interval is worth little.
+    `effective` is the effective sample size of the forward chains as a share, in (0, 1]; `acceptance` is the share of
+    trajectories that were accepted. If either is near 0, there were too few levels: do not trust the interval.
     """
 
     value: float
@@ -194,16 +194,16 @@ class Annealing:
         return x
 
     def _step(self, energy: Energy, x: Tensor, size: float) -> tuple[Tensor, float]:
-        """A trajectory and its rate of acceptance; step sizes vary, lest a trajectory be just one period long."""
+        """A trajectory and its acceptance rate; step sizes vary, so that trajectories are not all one period long."""
         varied = size * (0.5 + float(torch.rand((), generator=self.generator, device=self.generator.device)) / 2)
         leapfrog, bounded = self.config.leapfrog, self.start.bounded
         x, accepted = hmc_step(energy, x, self.generator, step_size=varied, leapfrog=leapfrog, bounded=bounded)
         return x, float(accepted.double().mean())
 
     def _plan(self) -> Schedule:
-        """Levels where a few chains of a pilot find them to be needed, spread evenly over the number that is asked.
+        """Place the requested number of levels where a pilot run of a few chains needs them.
 
-        The pilot's chains are thrown away: what is adapted to a chain may not weigh it.
+        The pilot's chains are discarded: a schedule that is adapted to a chain would bias its weight.
         """
         knots = [(0.0, math.log(1.0))]
         for beta, size in self._pilot():
@@ -250,9 +250,9 @@ def log_partition(
 
     With `samples` (N, C, H, W), exact draws of the energy's distribution, its reverse estimate is an upper bound as
     the forward one is a lower one: either is passed by b nats with a probability under exp(-b). Without, reverse
-    chains start at the forward chains' ends; what those never found is then in neither of the two.
+    chains start at the forward chains' ends; what those never found is then missing from both.
 
-    `progress(done, all)` hears of each level. Raises ValueError where an energy is not finite, or too steep.
+    `progress(done, all)` is called after each level. Raises ValueError for an energy that is not finite, or too steep.
     """
     annealing = Annealing(energy, start, shape, config, generator, progress)
     ends, forward = annealing.forward()

@@ -54,7 +54,7 @@ class ReplayBuffer:
         return {"images": self.images[: len(self)], "seen": torch.tensor(self.seen)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state; raises ValueError where it does not fit this buffer."""
+        """Load a state; raises ValueError if it does not fit this buffer."""
         images, seen = state["images"], int(state["seen"])
         if images.shape[1:] != self.images.shape[1:] or len(images) != min(seen, len(self.images)):
             raise ValueError(f"a buffer of shape {tuple(images.shape)} does not fit {tuple(self.images.shape)}")

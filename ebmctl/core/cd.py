@@ -79,7 +79,7 @@ class ImprovedCD(Objective):
     def kl_losses(
         self, energy: Conditioned, fixed: Conditioned, x: Tensor, past: Tensor | None
     ) -> Generator[LossTerm, None, Tensor]:
-        """The last steps of chains x (B, C, H, W) with L_KL, a few samples at a time; gives the negative samples.
+        """The last steps of chains x (B, C, H, W) with L_KL, a few samples at a time; returns the negative samples.
 
         All graphs of a batch at once would need too much memory: `kl_rows` says which samples go together.
         """
@@ -115,7 +115,7 @@ class ImprovedCD(Objective):
         return self.buffer.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the replay buffer over; raises ValueError where it is of another shape."""
+        """Load the replay buffer; raises ValueError where it is of another shape."""
         self.buffer.load_state_dict(state)
 
 

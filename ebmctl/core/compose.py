@@ -1,7 +1,7 @@
 """The algebra of energies (paper, section 3.4): concepts are combined only when an image is made.
 
 With p(x) proportional to exp(-E(x)): a product of distributions is a sum of energies (AND), a mixture is their
-log-sum-exp (OR), and a negated energy pushes away from a concept (NOT). What comes out is an energy again.
+log-sum-exp (OR), and a negated energy pushes away from a concept (NOT). The result is an energy again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def disjunction(energies: Tensor, temperature: float) -> Tensor:
 
 
 def negation(energy: Tensor, weight: float) -> Tensor:
-    """NOT: -weight * E, of any shape: pushes away from a concept, and has no lowest point of its own."""
+    """NOT: -weight * E, of any shape: pushes away from a concept, and has no minimum of its own."""
     return -weight * energy
 
 
@@ -73,7 +73,7 @@ class Mixture:
 
 
 def product(*energies: Energy, weights: Sequence[float] | None = None, shared: Energy | None = None) -> Energy:
-    """AND of energies, each with a weight of 1 unless told; see `Product`. Raises ValueError without any."""
+    """AND of energies, each with a weight of 1 by default; see `Product`. Raises ValueError without any."""
     return Product(energies, weights, shared)
 
 
@@ -83,15 +83,15 @@ def mixture(*energies: Energy, temperature: float = 1.0) -> Energy:
 
 
 def negate(energy: Energy, weight: float = NOT_WEIGHT) -> Energy:
-    """NOT: -weight * E, for use in a product with other energies; alone it has no lowest point."""
+    """NOT: -weight * E, for use in a product with other energies; alone it has no minimum."""
     return Product([energy], [-weight], None)
 
 
 class EnergiesWithGradients:
-    """The energies of a network under several labels, each with its gradient taken at once, a few images at a time.
+    """The energies of a network under several labels, each computed together with its gradient, a few images at a time.
 
-    Images (B, C, H, W) -> (M, B) for labels (M, L), or (1, B) without. The graph of one network and few images is held
-    where a composition of k networks would hold that of all, for any number of images. Differentiable once.
+    Images (B, C, H, W) -> (M, B) for labels (M, L), or (1, B) without. Only the graph of one network and a few images
+    is in memory at a time, not that of all networks and images of a composition. Differentiable once.
     """
 
     def __init__(self, network: EnergyNetwork, labels: Tensor | None, rows: int = ROWS) -> None:

@@ -19,10 +19,10 @@ def trajectory(
     bounded: bool = True,
     create_graph: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`leapfrog` steps from images and velocities (B, C, H, W); backwards it leads to where it came from.
+    """`leapfrog` steps from images and velocities (B, C, H, W); with the velocity reversed it returns to its start.
 
     `bounded` trajectories are reflected at the walls of [0, 1]: free motion in a box keeps volume and can be
-    reversed, so that what is accepted by `metropolis` is exact there too.
+    reversed, so that acceptance by `metropolis` is exact there, too.
     """
     half = step_size / (2 * temperature)
     velocity = velocity - half * energy_gradient(energy, x, create_graph=create_graph)
@@ -31,13 +31,13 @@ def trajectory(
         if bounded:
             x, velocity = reflect(x, velocity)
         last = index + 1 == leapfrog
-        gradient = energy_gradient(energy, x, create_graph=create_graph and not last)  # x no more depends on it
+        gradient = energy_gradient(energy, x, create_graph=create_graph and not last)  # x no longer depends on it
         velocity = velocity - (half if last else 2 * half) * gradient
     return x, velocity
 
 
 def reflect(x: Tensor, velocity: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring images that left [0, 1] back as mirrors at 0 and 1 would, velocities turned with each reflection."""
+    """Bring images that left [0, 1] back as mirrors at 0 and 1 would, with the velocity reversed at each reflection."""
     folded = x.remainder(2)  # mirrors at both ends have a period of 2
     turned = folded > 1
     return torch.where(turned, 2 - folded, folded), torch.where(turned, -velocity, velocity)
@@ -50,7 +50,7 @@ def hamiltonian(energy: Energy, x: Tensor, velocity: Tensor, temperature: float 
 
 @torch.no_grad()
 def metropolis(change: Tensor, generator: torch.Generator) -> Tensor:
-    """Which ends (B,) are accepted: with probability min(1, exp(-change of H)); none whose energy is not a number."""
+    """Which ends (B,) are accepted: with probability min(1, exp(-change of H)); none whose energy is NaN."""
     uniform = torch.rand(change.shape, generator=generator, device=change.device, dtype=change.dtype)
     return uniform.log() < -change
 

@@ -27,10 +27,10 @@ class Sampler(Protocol):
 
 @runtime_checkable
 class Reporting(Protocol):
-    """What a sampler may have besides: figures of its steps, which `ebmctl sample` shows and a run logs."""
+    """A sampler that reports metrics of its steps, which `ebmctl sample` shows and a run logs."""
 
     def report(self) -> dict[str, float]:
-        """Figures by name, such as the rate of acceptance, of the steps since this was last asked."""
+        """Metrics by name, such as the acceptance rate, of the steps since the last call."""
 
 
 @runtime_checkable

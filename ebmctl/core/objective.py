@@ -28,7 +28,7 @@ class Objective:
     `needs_labels` only a conditional model can be trained. `buffer` is the replay buffer, if there is one;
     `chain_steps` is K, the number of sampler steps in a chain, or 0 without chains.
 
-    Only `losses` has to be written: an objective without chains and without state has all else from here.
+    Only `losses` has to be written: an objective without chains and without state inherits everything else.
     """
 
     needs_labels: bool = False
@@ -62,4 +62,4 @@ class Objective:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take a state over; raises ValueError where it is of another shape."""
+        """Load a state; raises ValueError if it has another shape."""

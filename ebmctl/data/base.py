@@ -15,7 +15,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What a dataset factory is asked for. Images are square, `size` pixels wide, with 1 or 3 channels."""
+    """A request to a dataset factory. Images are square, `size` pixels wide, with 1 or 3 channels."""
 
     split: Split
     root: Path
@@ -48,7 +48,7 @@ class ImageDataset(Protocol):
 
 
 class TensorImages:
-    """A dataset that is held in memory: images (N, C, H, W), uint8."""
+    """A dataset in memory: images (N, C, H, W), uint8."""
 
     def __init__(
         self, images: Tensor, labels: Tensor | None = None, names: Sequence[str] = (), exclusive: bool = True

@@ -37,7 +37,7 @@ class Flipped:
 
 
 def open_dataset(name: DatasetName, request: DataRequest) -> ImageDataset:
-    """A dataset by its name; raises EbmctlError where it can't be had or is empty, UsageError for an unknown one."""
+    """A dataset by its name; raises EbmctlError if it is not available or empty, UsageError for an unknown one."""
     dataset = _open(name, request)
     return Flipped(dataset) if name.flipped else dataset
 
@@ -58,6 +58,6 @@ def _open(name: DatasetName, request: DataRequest) -> ImageDataset:
 
 
 def missing(name: str, root: Path, how: str, cause: object = None) -> EbmctlError:
-    """The error for a dataset that is not there: where it was looked for, and how to get it."""
+    """The error for a dataset that was not found: where it was searched for, and how to get it."""
     because = f" ({cause})" if cause else ""
     return EbmctlError(f"{name} was not found in {root}{because}; {how}")

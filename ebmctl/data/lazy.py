@@ -65,7 +65,7 @@ class PairReader:
 
 
 class LazyImages:
-    """Images that `read(index)` opens as PIL pictures when they are asked for.
+    """Images that `read(index)` opens as PIL pictures on demand.
 
     One that can't be read is named once in the log and replaced by the next that can; more than 1 % of them (once 100
     were read) is an EbmctlError.
@@ -101,7 +101,7 @@ class LazyImages:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on odd metadata
+                warnings.simplefilter("ignore", UserWarning)  # Pillow's warnings about odd metadata
                 with self.read(index) as picture:
                     return to_pixels(picture, self.request.size, self.request.channels)
         except (*UNREADABLE, Image.DecompressionBombWarning):

@@ -1,4 +1,4 @@
-"""Endless batches of a dataset, read ahead by worker processes where that is asked for."""
+"""Endless batches of a dataset, optionally prefetched by worker processes."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ebmctl.errors import EbmctlError
 
 
 def make(request: DataRequest) -> ImageDataset:
-    """LSUN bedrooms (3 million to train; the 300 validation images are the test split), decoded as they are asked for.
+    """LSUN bedrooms (3 million to train; the 300 validation images are the test split), decoded on demand.
 
     Not by torchvision, which keeps the list of keys in a pickle.
     """

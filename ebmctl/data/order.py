@@ -42,7 +42,7 @@ class IndexOrder:
 class ShardOrder:
     """Shards in a random order, each rank with its own, and their images shuffled within a window of a few shards.
 
-    Reads go through the files almost in sequence, and what is remembered does not grow with the data.
+    Reads go through the files almost in sequence, and memory does not grow with the data.
     """
 
     def __init__(

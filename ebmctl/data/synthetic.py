@@ -1,4 +1,4 @@
-"""Images without any meaning, to be told apart from the data."""
+"""Images without meaning, as outliers."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a trained model is worth: outlier detection."""
+"""The evaluation of trained models: sample quality, likelihood, outlier detection and composition."""

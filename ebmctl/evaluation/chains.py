@@ -18,7 +18,7 @@ FLOW_SHOWN, ROUNDS_SHOWN = 6, 6
 
 
 class NotDrawnError(EbmctlError):
-    """A figure that makes no sense for this model; the others do."""
+    """A figure that is not meaningful for this model; others may be."""
 
 
 class Chains:

@@ -26,7 +26,7 @@ DATA = 5_000  # held-out images at most
 
 @dataclass(frozen=True)
 class Check:
-    """A composition with its judge and held-out images, all found before anything is drawn."""
+    """A composition with its judge and held-out images, all loaded before anything is drawn."""
 
     composed: Composition
     judge: Classifier
@@ -40,10 +40,10 @@ class Check:
         reported: Mapping[str, float] | None = None,
         command: str | None = None,
     ) -> CompositionResult:
-        """What there is in samples (n, C, H, W) in [0, 1], drawn with a seed by a command, whose picture is `output`.
+        """Check samples (n, C, H, W) in [0, 1], drawn with a seed by a command, whose picture is `output`.
 
         The seed chooses the held-out images, too. The look of the samples stands beside that of the held-out images for
-        which the expression holds (all of them, where it holds for none). `reported` is what the sampler tells.
+        which the expression holds (all of them, where it holds for none). `reported` is what the sampler reports.
         """
         expression = self.composed.expression
         terms = expression.terms if isinstance(expression, And) else (expression,)
@@ -81,7 +81,7 @@ class Check:
 def prepare(composed: Composition, classifier: str | None = None) -> Check:
     """A check by a classifier, which is the zoo's of the dataset that the first concept was trained on unless given.
 
-    Raises EbmctlError where it or the held-out images can't be had, UsageError for a concept that it does not know.
+    Raises EbmctlError if it or the held-out images are not available, UsageError for a concept unknown to it.
     """
     name = composed.first.recipe.data.dataset
     judge = load_classifier(classifier) if classifier else default_classifier(str(name))
@@ -128,7 +128,7 @@ def _decide(composed: Composition, heads: tuple[Head, ...], found: Mapping[str, 
 
 
 def _value(model: Model, label: str, heads: tuple[Head, ...]) -> tuple[str, int]:
-    """The head that tells what a model's label says, and which of its values that is."""
+    """The head for a model's label, and the index of the label among its values."""
     attribute = model.recipe.data.label
     for head in heads:
         values = [value.rpartition("=")[2] for value in head.values]

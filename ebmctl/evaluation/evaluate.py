@@ -1,4 +1,4 @@
-"""All figures of a model that `ebmctl evaluate` gives."""
+"""Everything that `ebmctl evaluate` computes about a model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What of a model is to be measured: names of `quality.METRICS` and "bits"; figures into a folder.
+    """What to evaluate: names of `quality.METRICS` and "bits"; and the folder for figures.
 
     `run_metrics` is the metrics.jsonl of the model's training, if it is there.
     """
@@ -64,13 +64,13 @@ class EvaluationRequest:
 
     @property
     def quality(self) -> list[str]:
-        """The requested figures of quality."""
+        """The requested quality metrics."""
         return [name for name in quality.METRICS if name in self.metrics]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of a model; `progress(what, done, all)` hears how far it is, `log(line)` what is left out."""
+    """Evaluates a model; `progress(what, done, all)` is called as it proceeds, `log(line)` for what is left out."""
 
     model: Model
     reference: Reference
@@ -81,7 +81,7 @@ class Evaluation:
     drawn: list[Tensor] = field(default_factory=list)  # batches, up to `FIGURE_SAMPLES` images
 
     def run(self, request: EvaluationRequest) -> None:
-        """Measure and draw all that is requested; raises EbmctlError before it where something is not installed."""
+        """Compute and draw all that is requested; raises EbmctlError up front if a package is missing."""
         if request.figures:
             new_figure(1, 1)
         if request.quality:
@@ -100,7 +100,7 @@ class Evaluation:
             self.written.extend(figures.written)
 
     def _extractor(self, request: EvaluationRequest) -> Extractor | None:
-        """What quality and feature distance take; figures alone go without where nothing is named or at hand."""
+        """For quality and feature distances; figures alone do without if none is named or available offline."""
         device = next(self.model.network.parameters()).device
         named = request.extractor or request.inception_weights
         if not request.quality and not (request.figures and (named or self.reference.data.offline)):
@@ -114,7 +114,7 @@ class Evaluation:
             return None
 
     def quality(self, metrics: Sequence[str], extractor: Extractor, generation: Generation, keep: Path | None) -> None:
-        """Figures of generated images against the split."""
+        """Quality metrics of generated images against the split."""
         images = self.reference.open(self.model)
         done = 0
 
@@ -149,7 +149,7 @@ class Evaluation:
         self.found.update(figures.found)
 
     def _drawn(self, generation: Generation, keep: Path | None) -> Iterator[Tensor]:
-        """The batches of generated images, the first of which stay for the figures."""
+        """The batches of generated images, the first of which are kept for the figures."""
         for pixels in generation.pixels(self.model, keep, lambda done, n: self.progress("images generated", done, n)):
             if sum(map(len, self.drawn)) < FIGURE_SAMPLES:
                 self.drawn.append(pixels)

@@ -1,4 +1,4 @@
-"""What looks at images for the figures of quality: torch-fidelity's Inception, or a classifier of the zoo."""
+"""Feature extractors for quality metrics: torch-fidelity's Inception, or a classifier of the zoo."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Features(NamedTuple):
 
 
 class Extractor(Protocol):
-    """Sees uint8 images (B, C, H, W). Figures by one that is not `published` go by its name, never as plain FID."""
+    """Features of uint8 images (B, C, H, W). Metrics by one that is not `published` bear its name, never plain FID."""
 
     name: str
     weights_sha256: str | None
@@ -37,7 +37,7 @@ class Extractor(Protocol):
     published: bool
 
     def __call__(self, pixels: Tensor, /) -> Features:
-        """What it sees of images."""
+        """The features of images."""
 
 
 class ClassifierExtractor:
@@ -52,7 +52,7 @@ class ClassifierExtractor:
         self.resize = f"to {self.channels} x {self.size} x {self.size} where it is not (antialiased bilinear)"
 
     def __call__(self, pixels: Tensor) -> Features:
-        """What it sees of uint8 images of any size."""
+        """The features of uint8 images of any size."""
         x = to_float(fit_pixels(pixels, self.size, self.channels))
         return Features(self.classifier.features(x).float().cpu(), joint(self.classifier.probabilities(x)).cpu())
 
@@ -73,7 +73,7 @@ class InceptionExtractor:
     published = True
 
     def __init__(self, weights: Path | None, device: torch.device) -> None:
-        """Takes the weights' file, or downloads it; raises EbmctlError where it can't be had or is another file."""
+        """Takes the weights' file, or downloads it; raises EbmctlError if it is not available or is another file."""
         fidelity = need_fidelity("feature_extractor_inceptionv3")
         path = self._checked(weights) if weights else self._downloaded(fidelity.URL_INCEPTION_V3)
         self.weights_sha256: str | None = INCEPTION_SHA256
@@ -83,14 +83,14 @@ class InceptionExtractor:
         self.network, self.device = made.to(device), device
 
     def __call__(self, pixels: Tensor) -> Features:
-        """What it sees of uint8 images (B, 1 or 3, H, W)."""
+        """The features of uint8 images (B, 1 or 3, H, W)."""
         with torch.no_grad():
             features, logits = self.network(pixels.expand(-1, 3, -1, -1).to(self.device))
         return Features(features.cpu(), logits.cpu())
 
     @staticmethod
     def _checked(path: Path) -> Path:
-        """The file, whose checksum is asked before it is opened: torch-fidelity reads it as a pickle."""
+        """The file, whose checksum is verified before it is opened: torch-fidelity reads it as a pickle."""
         if not path.is_file():
             raise EbmctlError(f"there is no file {path}; give torch-fidelity's Inception weights")
         if sha256(path) != INCEPTION_SHA256:
@@ -123,7 +123,7 @@ def need_fidelity(module: str) -> Any:
 def find_extractor(name: str | None, dataset: DatasetName, weights: Path | None, device: torch.device) -> Extractor:
     """The extractor of that name: `inception`, or a classifier's folder or name in the zoo.
 
-    Without a name the zoo's classifier for a dataset that can be had offline, Inception for any other.
+    Without a name the zoo's classifier for a dataset that is available offline, Inception for any other.
     """
     if name == INCEPTION or weights or (name is None and not dataset.offline):
         return InceptionExtractor(weights, device)

@@ -1,4 +1,4 @@
-"""Many images of a model, in batches that are each drawn by their own seed, and kept where that is asked for."""
+"""Many images of a model, in batches, each with a seed of its own, and optionally kept."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Generation:
     label: str | None = None
 
     def pixels(self, model: Model, keep: Path | None, progress: Progress) -> Iterator[Tensor]:
-        """Batches of uint8 images (B, C, H, W); `progress(done, n)` hears of each.
+        """Batches of uint8 images (B, C, H, W); `progress(done, n)` is called after each.
 
-        With `keep` each batch is a folder of PNG files there, and what is there already is read instead of drawn.
-        Raises EbmctlError where the folder holds images that were drawn otherwise.
+        With `keep` each batch is a folder of PNG files there, and batches that are there already are read.
+        Raises EbmctlError if the folder contains images that were drawn differently.
         """
         if keep:
             self._describe(model, keep)

@@ -1,4 +1,4 @@
-"""How probable a model finds images: log Z by annealed importance sampling, and bits per dimension."""
+"""The likelihood of images: log Z by annealed importance sampling, and bits per dimension."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Likelihood:
         )
 
     def bits(self, batches: Iterable[Tensor]) -> Metric:
-        """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise; one has no interval."""
+        """Bits per dimension of uint8 images (B, C, H, W), dequantised by uniform noise; no interval for one."""
         generator = torch.Generator().manual_seed(self.settings.seed)
         dequantised = (to_float(pixels, generator) for pixels in batches)
         with torch.no_grad():

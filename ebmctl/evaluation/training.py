@@ -22,12 +22,12 @@ BATCH = 128
 class TrainingScore:
     """The Fréchet distance of drawn images to held-out ones, and their Inception score, by the recipe's extractor.
 
-    The same held-out images and the same seeds every time, and random numbers of its own: training goes on as if it
-    had not been. A conditional model draws each label as often as the held-out images have it.
+    The same held-out images and the same seeds every time, and random numbers of its own, so that training is not
+    affected. A conditional model draws each label as often as the held-out images have it.
     """
 
     def __init__(self, recipe: Recipe, root: Path, device: torch.device) -> None:
-        """Looks at the held-out images; raises EbmctlError where they, or what sees them, can't be had."""
+        """Extract the features of held-out images; raises EbmctlError if they or the extractor can't be loaded."""
         need_fidelity("metrics")
         data, settings = recipe.data, recipe.eval
         self.extractor = find_extractor(settings.extractor or None, data.dataset, None, device)

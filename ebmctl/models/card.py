@@ -81,7 +81,7 @@ def how_made(config: ModelConfig) -> str:
 
 
 def without_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without this machine's paths: of images, of the model that training began with, of a judge."""
+    """A configuration without this machine's paths: of images, of the initial model, of an extractor."""
     recipe = document["recipe"]
     data, run = recipe["data"], recipe["run"]
     kept = {**recipe, "data": {**data, "name": DatasetName.parse(data["name"]).public}}

@@ -1,4 +1,4 @@
-"""Small classifiers of the datasets' labels, trained apart from every energy: they judge what is drawn."""
+"""Small classifiers of the datasets' labels, trained independently of all energies, to judge samples."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Head:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """What `config.json` of a classifier's folder says: images (channels, size, size) and what is told of them.
+    """What `config.json` of a classifier's folder says: images (channels, size, size) and what is predicted.
 
     The architecture is "plain", of a width, for small images, or "resnet18" (He et al., 2015; torchvision's, from
     scratch; colour images).
@@ -105,7 +105,7 @@ def _layer(channels: int, out: int) -> tuple[nn.Module, ...]:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network with what its folder says of it."""
+    """A network with its configuration."""
 
     config: ClassifierConfig
     network: ClassifierNetwork
@@ -120,7 +120,7 @@ class Classifier:
 
     @torch.no_grad()
     def features(self, x: Tensor, batch: int = 256) -> Tensor:
-        """What the last layer sees, (B, 64): the extractor for figures of quality."""
+        """The features (B, 64) before the heads, from which quality metrics are computed."""
         return torch.cat([self.network.features(part) for part in torch.split(self._checked(x), batch)])
 
     def decide(self, x: Tensor) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ class Classifier:
 
 
 def heads_of(dataset: ImageDataset) -> tuple[Head, ...]:
-    """What can be told of a dataset's images: their class; or attributes, binary ones and those named name=value."""
+    """What can be predicted for a dataset: its class; or attributes, binary ones and those named name=value."""
     if dataset.exclusive:
         return (Head(CLASS, tuple(dataset.label_names)),)
     groups: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ def heads_of(dataset: ImageDataset) -> tuple[Head, ...]:
 
 
 def targets(heads: Sequence[Head], dataset: ImageDataset, labels: Tensor) -> dict[str, Tensor]:
-    """The value of each head, (B,) indices, that a dataset's labels (B, L) say."""
+    """The value of each head, (B,) indices, by a dataset's labels (B, L)."""
     found = {}
     for head in heads:
         if head.name in dataset.label_names and not dataset.exclusive:

@@ -78,7 +78,7 @@ def cached(repo: str, revision: str) -> Path | None:
 
 
 def check_cached(folder: Path, name: str, checksum: str | None) -> None:
-    """Raise EbmctlError where cached weights are not what was downloaded, and drop them, or not what was asked for.
+    """Raise EbmctlError if cached weights are corrupted, and remove them, or if their checksum is not the expected one.
 
     The cache links them to a file named by the SHA-256 that the Hub gave, except on a file system without links.
     """
@@ -164,7 +164,7 @@ def _download(repo: str, name: str, revision: str) -> Path:
 
 
 def _quiet() -> None:
-    """Progress bars on a terminal only, and none of the client's own remarks: errors are told in one line."""
+    """Progress bars on a terminal only, and none of the client's own messages: errors are reported in one line."""
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

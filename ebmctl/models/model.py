@@ -23,7 +23,7 @@ from ebmctl.models.zoo import find_model
 
 @dataclass(frozen=True)
 class Model:
-    """An energy network with what its folder says of it: p(x) is proportional to exp(-E(x)) (Equation 1).
+    """An energy network with its configuration: p(x) is proportional to exp(-E(x)) (Equation 1).
 
     Called as a function it gives the energy (B,) with gradients, like `given()`; so `product(a, b)` takes models.
     """

@@ -91,7 +91,7 @@ class ZooModel:
 
     @property
     def published(self) -> bool:
-        """Whether the weights can be had."""
+        """Whether the weights are available."""
         return bool(self.bundled or self.repo)
 
     @property
@@ -172,7 +172,7 @@ def zoo() -> dict[str, ZooModel]:
 
 
 def find_entry(name: str) -> ZooModel | None:
-    """The entry of that name or alias; says where a user's own one wins."""
+    """The entry of that name or alias; logs a line if the user's own one takes precedence."""
     found = [entry for entry in zoo().values() if name in (entry.name, *entry.aliases)]
     if found and found[0].origin and (len(found) > 1 or found[0].name in read_zoo(shipped())):
         log.info("'%s' is taken from your %s, not from the zoo that ships", name, found[0].origin)
@@ -202,7 +202,7 @@ def find_model(reference: str) -> Path:
     if path.exists():
         raise EbmctlError(f"{reference} is not a model folder: it has no config.json")
     if repository := hub.parse(reference):
-        if not repository[1] and path.parent.is_dir():  # a path that was mistyped is nobody else's business
+        if not repository[1] and path.parent.is_dir():  # a mistyped path is not sent to the Hub
             raise EbmctlError(f"{path.parent} has no {path.name}; for a repository of the Hub: {reference}@main")
         return hub.fetch(*repository)
     energies = [entry for entry in zoo().values() if entry.published and entry.kind != "classifier"]
@@ -214,7 +214,7 @@ def find_model(reference: str) -> Path:
 
 
 def entry_folder(entry: ZooModel) -> Path:
-    """The verified folder of a zoo's model; raises EbmctlError where it can't be had, or was altered."""
+    """The verified folder of a zoo's model; raises EbmctlError if it is not available, or was altered."""
     if entry.repo:
         return hub.fetch(entry.repo, entry.revision, entry.sha256)
     check(entry)

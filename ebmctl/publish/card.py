@@ -1,4 +1,4 @@
-"""The model card of a repository on the Hub: it shows and tells what a model is."""
+"""The model card of a repository on the Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model made ready for the Hub: its folder, and a model card that shows and tells what it is."""
+"""A model packaged for the Hub: its folder, and a model card."""
 
 from __future__ import annotations
 

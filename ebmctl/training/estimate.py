@@ -1,4 +1,4 @@
-"""What a run would take: parameters, memory and time, from a few measured steps on random images."""
+"""What a run needs: parameters, memory and time, from a few measured steps on random images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ebmctl.training.trainer import Trainer
 
 
 def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[str, Any]:
-    """Numbers of a run: `parameters`, `memory_state` and `memory_peak` in bytes, `seconds_per_step`, `seconds`.
+    """Estimates for a run: `parameters`, `memory_state` and `memory_peak` in bytes, `seconds_per_step`, `seconds`.
 
     Steps are measured with few sampler steps and extrapolated to the recipe's K, in which their time is linear. The
     replay buffer is filled first, so that the KL loss has both of its parts. Reading and decoding of files is not in

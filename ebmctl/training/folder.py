@@ -74,7 +74,7 @@ class RunFolder:
 
     @staticmethod
     def check_new(path: Path) -> None:
-        """Raise EbmctlError where a new run folder can't be made: asked before the data is loaded."""
+        """Raise EbmctlError where a new run folder can't be created: checked before the data is loaded."""
         if path.exists():
             raise EbmctlError(f"{path} already exists; resume it with --resume {path}, or choose another --out")
         above = next(parent for parent in path.absolute().parents if parent.exists())
@@ -110,7 +110,7 @@ class RunFolder:
         return folder, from_mapping(migrated(conversion.read_toml(path / "config.toml")))
 
     def log(self, line: str) -> None:
-        """Add a line to `log.txt`, if that can be done: a full disk has more important ends."""
+        """Add a line to `log.txt`; failures, such as a full disk, are ignored."""
         with contextlib.suppress(OSError), (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
@@ -142,8 +142,8 @@ class RunFolder:
     def load_checkpoint(self, trainer: Trainer, back: int = 0) -> list[str]:
         """Give a trainer the state of the last whole checkpoint, or of one that lies `back` more before it.
 
-        `metrics.jsonl` is cut back to it, and newer checkpoints are removed. Gives a line about each that is not whole
-        and was passed over.
+        `metrics.jsonl` is cut back to it, and newer checkpoints are removed. Returns a line about each broken one
+        that was skipped.
         """
         main, passed = trainer.accelerator.is_main_process, list[str]()
         found = self.checkpoints()

@@ -16,7 +16,7 @@ def accumulate(
 ) -> tuple[dict[str, list[Tensor]], dict[str, Tensor]]:
     """Each group's gradient, summed over its terms, and the terms' logs; logs of one name are summed too.
 
-    Raises DivergedError at the first loss that is not a finite number.
+    Raises DivergedError at the first loss that is NaN or infinite.
     """
     gradients: dict[str, list[Tensor]] = {}
     logs: dict[str, Tensor] = {}

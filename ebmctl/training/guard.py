@@ -1,4 +1,4 @@
-"""The divergence guard: what tells that a run has left the region where its energies mean anything."""
+"""The divergence guard: it detects when a run has left the region where its energies are meaningful."""
 
 from __future__ import annotations
 

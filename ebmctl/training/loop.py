@@ -64,7 +64,7 @@ def train(
 ) -> Iterator[Event]:
     """Train in a run folder: yields the metrics of each step, then how it ended; always ends with a saved model.
 
-    Every `eval.every` steps `score` is given the averaged weights; its figures join the step's metrics, and the one
+    Every `eval.every` steps `score` is called on the averaged weights; its values join the step's metrics, and the one
     named `EVAL_DISTANCE` decides which model is the best. Without it that is the one of the smallest energy
     difference.
 
@@ -117,7 +117,7 @@ class _Run:
         yield Finished(self.folder.path, reason, self.trainer.step, elapsed, self.last.get("energy_difference"))
 
     def _steps(self) -> Generator[Event, None, str]:
-        """Train until the end, a signal or a divergence; gives the reason of the end."""
+        """Train until the end, a signal or a divergence; returns the reason for the end."""
         trainer = self.trainer
         by_time = self.settings.phases_by == "time" and self.seconds is not None
         for metrics in fit(trainer, self._progress if by_time else None):
@@ -197,7 +197,7 @@ class _Run:
             self.writing = None
 
     def _roll_back(self, error: DivergedError) -> RolledBack:
-        """Go back to the last good checkpoint; raises DivergedError where that was done often enough."""
+        """Go back to the last good checkpoint; raises DivergedError if there are no tries left."""
         trainer, tries = self.trainer, self.trainer.recipe.guard.tries
         self._wait()
         trainer.accelerator.wait_for_everyone()  # until the first process has written

@@ -1,4 +1,4 @@
-"""The device and the processes of a run, and what these tell each other."""
+"""The device and the processes of a run, and their communication."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ebmctl.errors import EbmctlError
 
 
 def make_accelerator(device: str, processes: int = 1) -> Accelerator:
-    """The device and the processes to train with; raises EbmctlError where they can't be had."""
+    """The device and the processes to train with; raises EbmctlError if they are not available."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device in available and not available[device]:
         raise EbmctlError(f"--device {device}: not available on this machine; try --device cpu")

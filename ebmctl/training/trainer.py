@@ -99,7 +99,7 @@ class Trainer:
         self.ema.load_state_dict(self.network.state_dict())
 
     def _objectives(self) -> list[Objective]:
-        """The objective of each phase, all made at once: what a later one lacks is said before the run."""
+        """The objective of each phase, all made at once, so that errors in a later one are raised before the run."""
         recipe = self.recipe
         self.sampler = registry.find("sampler", recipe.sampler.name).make(recipe.sampler.options, self.generator)
         augmentation = registry.find("augmentation", recipe.augment.name).make(recipe.augment.options, self.generator)
@@ -134,7 +134,7 @@ class Trainer:
         return self.recipe.run.seed + 7919 * rank
 
     def advance(self, progress: float) -> bool:
-        """Go on to the phase, and the learning rate, of a share of the run in [0, 1]; says whether the phase is new."""
+        """Set the phase, and the learning rate, at a share of the run in [0, 1]; returns whether the phase is new."""
         self.progress = progress
         phase, within = self.recipe.phase_at(progress)
         if changed := phase != self.phase:
@@ -187,7 +187,7 @@ class Trainer:
         return total
 
     def _update(self, gradient: list[Tensor]) -> float:
-        """Clip the gradient and step the optimiser; gives the norm before clipping."""
+        """Clip the gradient and step the optimiser; returns the norm before clipping."""
         for parameter, part in zip(self.parameters, gradient, strict=True):
             # fused Adam reads a gradient as if it had the parameter's strides; one of a convolution may have others
             parameter.grad = part if part.stride() == parameter.stride() else torch.empty_like(parameter).copy_(part)
@@ -216,7 +216,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next step depends on, of all processes, as tensors and plain values.
 
-        All processes take part; only the first one is given the tensors of the others.
+        All processes take part; only the first one receives the tensors of the others.
         """
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("ema", self.ema.state_dict())
         for index, entry in self.optimizer.state_dict()["state"].items():

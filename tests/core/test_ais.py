@@ -108,5 +108,5 @@ def test_energies_that_no_chain_can_follow(generator, monkeypatch):
     monkeypatch.setattr(ais, "PILOT_LIMIT", 3)
     with pytest.raises(ValueError, match="too steep"):
         log_partition(*CASES["gaussian in the box"], SHAPE, QUICK, generator)
-    with pytest.raises(ValueError, match="chains are at least 2"):
+    with pytest.raises(ValueError, match="chains must be at least 2"):
         AisConfig(chains=1)

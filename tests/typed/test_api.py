@@ -58,7 +58,7 @@ def test_another_sampler(folder: Path) -> None:
         ebmctl.sample(model, n=2, sampler="lanjevin")
     with pytest.raises(UsageError, match=r"did you mean 'sampler\.noise'"):
         ebmctl.sample(model, n=2, sampler_options={"nois": 0.0})
-    with pytest.raises(UsageError, match=r"sampler\.noise takes a number"):
+    with pytest.raises(UsageError, match=r"sampler\.noise must be a number"):
         ebmctl.sample(model, n=2, sampler_options={"noise": "much"})
 
 

@@ -70,7 +70,7 @@ class DenoisingEnergy(EnergyNetwork):
         return energy[:, None]
 
     def label_energies(self, x: Tensor, count: int) -> Tensor:
-        """Of every label (B, L): E(x given c), or what a head adds to E(x), which is all that tells labels apart."""
+        """Of every label (B, L): E(x given c), or what a head adds to E(x), which alone depends on the label."""
         return super().label_energies(x, count) if self.head is None else self.head.energies(x)
 
     def label_part(self) -> EnergyNetwork | None:

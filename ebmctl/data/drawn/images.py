@@ -1,4 +1,4 @@
-"""Datasets whose images are drawn here, when they are first asked for."""
+"""Datasets whose images are drawn here, on first use."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is known of a model as one page that needs nothing else: `ebmctl evaluate MODEL --report FILE`."""
+"""Everything known about a model as one self-contained page: `ebmctl evaluate MODEL --report FILE`."""

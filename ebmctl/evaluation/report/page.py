@@ -1,4 +1,4 @@
-"""The page: what there is of a model is gathered before its figures are computed, and written with them."""
+"""The page about a model: what exists is read first, then all is written together with what was computed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Page:
-    """All that a page shows."""
+    """The content of a page."""
 
     name: str
     model: Model
@@ -103,7 +103,7 @@ class Page:
 
 
 class Report:
-    """A page in the making; what may fail is done first."""
+    """Builds a page; what may fail is done first."""
 
     def __init__(
         self, model: Model, name: str, generation: Generation, results: Sequence[Path], run_metrics: Path | None
@@ -115,7 +115,7 @@ class Report:
         self.model, self.name, self.generation = model, name, generation
         kept = sorted((model.source.parent / "evaluation").glob("*.json")) if model.source else []
         self.results = [_read(path, model.sha256()) for path in (*kept, *results)]
-        model.one_hot(generation.label)  # says what is wrong with a label
+        model.one_hot(generation.label)  # raises for an unknown label
         self.curves = [chart_of(group) for group in Metrics.read(run_metrics).groups()] if run_metrics else []
 
     def page(self, result: QualityResult) -> Page:

@@ -46,13 +46,13 @@ class _Found:
 
 @dataclass(frozen=True)
 class CompositionResult:
-    """What there is in `n` images of an expression; raises EbmctlError for values that are not finite.
+    """What a classifier finds in `n` images of an expression; raises EbmctlError for values that are not finite.
 
     `attributes` has for each term of the expression the share of images in which the classifier finds it, `joint` is
     that of images in which it finds all. `diversity` is the mean distance of two images over that of two of the
     `held_out` images for which the expression holds, None where there are no two. `look` has statistics of the pixels.
-    `models` are the concepts' with their weights' checksums, `reported` is what the sampler tells of its steps.
-    Files of before may lack what has a default.
+    `models` are the concepts' with their weights' checksums, `reported` is what the sampler reports about its steps.
+    Older files may lack what has a default.
     """
 
     expression: str
@@ -120,7 +120,7 @@ class CompositionResult:
 
     @property
     def note(self) -> str:
-        """What images there are, and who looked at them."""
+        """The number of images, their judge, and the held-out data."""
         judged = f"{self.n:,} images, judged by a classifier of {self.classifier.dataset}"
         if self.held_out is None:
             return judged

@@ -1,4 +1,4 @@
-"""What `ebmctl ood` finds: how well a model tells a set of images from others."""
+"""What `ebmctl ood` finds: how well a model separates a dataset from others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OutlierRow:
 class OutlierResult:
     """A set against others, at least one, by a score of a model; raises EbmctlError for metrics that are not finite.
 
-    `fingerprint` says which images of the inside set were scored. Files of before may lack what can be None.
+    `fingerprint` says which images of the inside set were scored. Older files may lack what can be None.
     """
 
     inside: str

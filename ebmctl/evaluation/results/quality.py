@@ -90,7 +90,7 @@ class QualityResult:
     """The metrics of a model by name; raises EbmctlError for one that is not finite.
 
     `n` images were drawn with `seed`, and compared with `split` of `data`. `figures` are the pictures that were drawn,
-    `report` is the page that was written, where that was asked for. Files of before may lack what can be None.
+    `report` is the page that was written, if any. Older files may lack what can be None.
     """
 
     metrics: Mapping[str, Metric]

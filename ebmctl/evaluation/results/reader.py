@@ -1,4 +1,4 @@
-"""The reader of results: files that may be anyone's are checked before any of it is used."""
+"""The reader of results: files may come from anyone, and are checked before use."""
 
 from __future__ import annotations
 
