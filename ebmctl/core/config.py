@@ -55,7 +55,9 @@ class ResidualConfig(Checked):
             raise ValueError(f"a network has at most {MAX_BLOCKS} blocks, of at most {MAX_WIDTH} channels")
         for name, low, value in (("scales", 1, self.scales), ("attention", 0, self.attention)):
             if value > len(self.blocks):
-                raise ValueError(f"{name} must be between {low} and {len(self.blocks)}, the number of stages, not {value}")
+                raise ValueError(
+                    f"{name} must be between {low} and {len(self.blocks)}, the number of stages, not {value}"
+                )
 
 
 @dataclass(frozen=True)
