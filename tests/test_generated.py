@@ -99,7 +99,7 @@ def test_keys_tell_type_range_default_and_meaning():
         ({"share": 1.5}, "share must be between 0 and 1, not 1.5"),
         ({"share": float("nan")}, "share must be between 0 and 1, not nan"),
         ({"sizes": (2, 1)}, "each of sizes must be at least 2, not 1"),
-        ({"channels": 2}, "channels is 1 or 3, not 2"),
+        ({"channels": 2}, "channels must be 1 or 3, not 2"),
     ],
 )
 def test_ranges_are_checked(values, message):
