@@ -81,7 +81,7 @@ def test_a_dataset_without_a_recipe_has_its_own_shape():
         ("sampler.name=hmc", "unknown sampler 'hmc'"),
         ("optimizer=3", "optimizer is a section"),
         ("optimizer.betas=[0.1]", "optimizer.betas must be a list of 2"),
-        ("data.channels=2", "data: channels is 1 or 3"),
+        ("data.channels=2", "data: channels must be 1 or 3"),
         ("sampling.rounds=-1", "sampling: rounds must be at least 0"),
         ("lr", "--set must be key=value"),
         ("=3", "--set must be key=value"),
