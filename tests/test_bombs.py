@@ -91,7 +91,7 @@ BOMBS = {
     "a compressed storage": (archive(entry(FOUR), zipfile.ZIP_DEFLATED), "truncated"),
     "an old storage that is nowhere": (
         legacy(entry(tensor(storage(b"K\x04", True), b"K\x04\x85", b"K\1\x85")), []),
-        "can be read ('0')",
+        "is not a readable PyTorch checkpoint ('0')",
     ),
     "an old storage that is cut": (
         legacy(entry(tensor(storage(b"K\x04", True), b"K\x04\x85", b"K\1\x85")), ["0"])
@@ -106,7 +106,7 @@ BOMBS = {
     "an old text that is longer than any file": (b"\x80\x04\x8d" + struct.pack("<Q", 2**62), "(MemoryError)"),
     "another magic number": (
         b"".join(pickle.dumps(part, protocol=2) for part in (1, 1001, {}, {}, [])),
-        "something else",
+        "another kind of pickle",
     ),
 }
 

@@ -28,7 +28,7 @@ class ImprovedCD(Objective):
     ) -> None:
         if config.kl_loss and not sampler.differentiable:
             raise ValueError(
-                "the KL loss backpropagates through the sampler, and this sampler is not differentiable: "
+                "the KL loss goes back through the sampler, and this sampler is not differentiable: "
                 "choose the sampler 'langevin', or set objective.kl_loss=false"
             )
         self.config, self.sampler, self.augmentation = config, sampler, augmentation
