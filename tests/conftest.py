@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import tomli_w
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.hub_server import WRITER, Hub, running_hub
 
@@ -27,6 +28,9 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
 torch.set_num_threads(1)  # tests run in parallel
+# how long a draw takes says nothing of the code where machines are shared
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Literal
 
 from ebmctl.config import registry
 from ebmctl.config.plugins import Entry
-from ebmctl.files import user_path
+from ebmctl.errors import EbmctlError
+from ebmctl.files import read_json, user_path
 
 FLIPPED = "flipped:"
 DEFAULT_RECIPE = "default"
@@ -70,9 +70,9 @@ class DatasetName:
         """The images' own size and channels; None where these vary, or are not known."""
         if self.kind == "shards":
             with contextlib.suppress(
-                OSError, ValueError, KeyError, TypeError, IndexError
+                EbmctlError, ArithmeticError, ValueError, LookupError, TypeError
             ):  # reported when it is opened
-                index = json.loads((self.path / "index.json").read_text("utf-8"))
+                index = read_json(self.path / "index.json")
                 return int(index["shape"][1]), int(index["shape"][0])
         return self._entry.shape if self._entry else None
 

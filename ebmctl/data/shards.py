@@ -1,181 +1,220 @@
-"""Images of one size in tar files that WebDataset reads too: written once, then read without decoding.
+"""Images of one size in plain NumPy arrays: written once, then read without decoding.
 
-Every image is a member `NUMBER.npy` (uint8, (C, H, W)), and its labels `NUMBER.label.npy` where there are any.
-`index.json` has the shards with their counts and checksums.
+A shard is `NUMBER.npy`, uint8 (N, C, H, W), and where there are labels `NUMBER.labels.npy`, uint8 (N, ceil(L / 8)),
+eight to a byte as np.packbits has them. `index.json` has the counts and checksums. The files are read, not mapped: all
+that was ever touched of a map counts as the process's memory, and where a disk fails a map ends the process wordlessly.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
+import math
 import os
-import tarfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ebmctl.config.conversion import build
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset
 from ebmctl.data.transform import fit_pixels
-from ebmctl.errors import EbmctlError
-from ebmctl.files import atomic_file, sha256
+from ebmctl.errors import EbmctlError, UsageError
+from ebmctl.files import atomic_file, locked, read_json, sha256
 
-FORMAT = 1
-BLOCK = 512  # of a tar file
 SHARD_BYTES = 64 << 20
+CHUNK = 256  # images that are decoded at once
+HEADER = 128  # bytes of a .npy file before its values
+
+
+@dataclass(frozen=True)
+class Shard:
+    """How many images it has, and the checksums of its files."""
+
+    images: int
+    sha256: str
+    labels_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What is in `index.json`: shape is (C, H, W), `images` counts those of the whole set, written or not."""
+
+    format: Literal[2]
+    source: str
+    shape: tuple[int, int, int]
+    label_names: tuple[str, ...]
+    exclusive: bool
+    images: int
+    shards: tuple[Shard, ...] = ()
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.shape
+        if channels not in (1, 3) or height != width or min(height, self.images, *(s.images for s in self.shards)) < 1:
+            raise ValueError("takes square images with 1 or 3 channels, and counts of at least 1")
+
+    @property
+    def written(self) -> int:
+        """The images of the shards that are there."""
+        return sum(shard.images for shard in self.shards)
+
+    def files(self, folder: Path, number: int) -> list[tuple[Path, tuple[int, ...]]]:
+        """The paths of a shard's files, the labels' only where there are any, and the shapes of one row of each."""
+        found: list[tuple[Path, tuple[int, ...]]] = [(folder / f"{number:05d}.npy", self.shape)]
+        if self.label_names:
+            found.append((folder / f"{number:05d}.labels.npy", (-(-len(self.label_names) // 8),)))
+        return found
 
 
 def write_shards(dataset: ImageDataset, source: str, out: Path, shape: tuple[int, int, int]) -> Iterator[int]:
     """Write all images (N, *shape) of a dataset; yields how many are written. What is there already is gone on with.
 
-    Raises EbmctlError where `out` holds other shards.
+    They are asked for in ascending order. Another process that writes to `out` is waited for. Raises EbmctlError where
+    `out` holds other shards, and for labels other than 0 and 1.
     """
-    per_shard = max(1, SHARD_BYTES // _stride(shape, len(dataset.label_names)))
-    index: dict[str, Any] = {
-        "format": FORMAT,
-        "source": source,
-        "shape": list(shape),
-        "label_names": list(dataset.label_names),
-        "exclusive": dataset.exclusive,
-        "images": len(dataset),
-        "shards": [],
-    }
-    if (out / "index.json").exists():
-        old = _read_index(out)
-        if any(old[key] != index[key] for key in index if key != "shards"):
-            raise EbmctlError(f"{out} has shards of {old['source']} with other settings; choose another folder")
-        index["shards"] = old["shards"]
-    for start in range(len(index["shards"]) * per_shard, len(dataset), per_shard):
-        rows = range(start, min(start + per_shard, len(dataset)))
-        path = out / f"{start // per_shard:05d}.tar"
-        with atomic_file(path) as temporary:
-            _write_tar(temporary, dataset, rows)
-            digest = sha256(temporary)
-        index["shards"].append({"name": path.name, "images": len(rows), "sha256": digest})
-        with atomic_file(out / "index.json") as temporary:
-            temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-        yield rows.stop
+    per_shard = max(1, SHARD_BYTES // math.prod(shape))
+    with locked(out):
+        index = _begun(out, Index(2, source, shape, tuple(dataset.label_names), dataset.exclusive, len(dataset)))
+        for start in range(index.written, len(dataset), per_shard):
+            rows = range(start, min(start + per_shard, len(dataset)))
+            digests = _write_shard(index.files(out, len(index.shards)), dataset, rows)
+            index = replace(index, shards=(*index.shards, Shard(len(rows), *digests)))
+            with atomic_file(out / "index.json") as temporary:
+                temporary.write_text(json.dumps(asdict(index), indent=1) + "\n", encoding="utf-8")
+            yield rows.stop
 
 
-def _write_tar(path: Path, dataset: ImageDataset, rows: range, chunk: int = 256) -> None:
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
-        for low in range(rows.start, rows.stop, chunk):
-            numbers = range(low, min(low + chunk, rows.stop))
-            images, labels = dataset.__getitems__(numbers)
-            for number, image, label in zip(numbers, images, labels, strict=True):
-                _add(archive, f"{number:09d}.npy", image)
-                if len(label):
-                    _add(archive, f"{number:09d}.label.npy", label.float())
+def _begun(out: Path, index: Index) -> Index:
+    """The index with the shards that are there already."""
+    if not (out / "index.json").exists():
+        return index
+    old = _read_index(out)
+    if replace(old, shards=()) != index:
+        raise EbmctlError(f"{out} has shards of {old.source} with other settings; choose another folder")
+    return old
 
 
-def _add(archive: tarfile.TarFile, name: str, values: Tensor) -> None:
-    file = io.BytesIO()
-    np.save(file, values.numpy())
-    member = tarfile.TarInfo(name)
-    member.size = file.tell()
-    file.seek(0)
-    archive.addfile(member, file)
+def _write_shard(files: list[tuple[Path, tuple[int, ...]]], dataset: ImageDataset, rows: range) -> list[str]:
+    arrays = [np.empty((len(rows), *shape), np.uint8) for _, shape in files]
+    for low in range(0, len(rows), CHUNK):
+        images, labels = dataset.__getitems__(rows[low : low + CHUNK])
+        if not torch.equal(labels, labels.bool().to(labels.dtype)):
+            raise EbmctlError("shards hold labels of 0 and 1 only, and this dataset has others")
+        packed = np.packbits(labels.bool().numpy(), axis=1)
+        for array, values in zip(arrays, (images.numpy(), packed), strict=False):
+            array[low : low + CHUNK] = values
+    return [_save(path, array) for (path, _), array in zip(files, arrays, strict=True)]
 
 
-def _member_bytes(array: np.ndarray[Any, Any]) -> int:
-    """The bytes that an array takes in a tar file."""
-    file = io.BytesIO()
-    np.save(file, array)
-    return BLOCK + -(-file.tell() // BLOCK) * BLOCK
+def _save(path: Path, array: np.ndarray[Any, Any]) -> str:
+    """Write a .npy file; gives its checksum."""
+    with atomic_file(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(_header(array.shape))
+            file.write(array.data)
+        return sha256(temporary)
 
 
-def _stride(shape: Sequence[int], labels: int) -> int:
-    """The bytes from one image to the next: all are of one size."""
-    stride = _member_bytes(np.zeros(shape, np.uint8))
-    return stride + (_member_bytes(np.zeros(labels, np.float32)) if labels else 0)
+def _header(shape: tuple[int, ...]) -> bytes:
+    """What np.save writes before the values of a uint8 array: all of version 1.0 of the format that is read here."""
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    return b"\x93NUMPY\x01\x00" + (HEADER - 10).to_bytes(2, "little") + text.ljust(HEADER - 11).encode() + b"\n"
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def complete(folder: Path) -> bool:
+    """Whether a folder has all its shards; raises EbmctlError for one whose index is damaged."""
+    return (folder / "index.json").exists() and (index := _read_index(folder)).written == index.images
+
+
+def _read_index(folder: Path) -> Index:
     path = folder / "index.json"
+    if not path.exists():
+        raise EbmctlError(f"{folder} holds no shards: there is no index.json in it")
+    document = read_json(path)
+    if document.get("format") == 1:
+        raise EbmctlError(f"{folder} has tar files of an earlier version; prepare its images anew, in another folder")
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = index["format"] == FORMAT
-        names = [shard["name"] for shard in index["shards"]]
-    except OSError as error:
-        raise EbmctlError(f"{folder} holds no shards: can't read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise EbmctlError(f"{path} is not an index of shards") from error
-    if not known or any(Path(name).name != name for name in names):
-        raise EbmctlError(f"{path} is not an index of shards that this version reads")
-    return index
+        return build(Index, document, "")
+    except UsageError as error:
+        raise EbmctlError(f"{path} is not an index of shards: {' '.join(str(error)[:200].split())}") from error
 
 
-class ShardImages:
-    """The images of a folder of shards: where each lies is computed, so that no list of them is kept."""
+class ArrayImages:
+    """The images in a folder of shards, of the size and channels that are asked for.
+
+    Each is read where it lies, so that nothing grows with their number. Raises EbmctlError for a file that is missing,
+    cut short or no such array, and for a folder that is not complete.
+    """
 
     def __init__(self, folder: Path, request: DataRequest) -> None:
-        index = _read_index(folder)
-        self.folder, self.request = folder, request
-        self.shape: tuple[int, int, int] = tuple(index["shape"])
-        self.label_names, self.exclusive = tuple(index["label_names"]), bool(index["exclusive"])
-        self.names = [str(shard["name"]) for shard in index["shards"]]
-        self.lengths = [int(shard["images"]) for shard in index["shards"]]
-        if sum(self.lengths) != index["images"]:
-            raise EbmctlError(f"{folder} is not complete: {sum(self.lengths):,} of {index['images']:,} images")
+        self.folder, self.request, self.index = folder, request, _read_index(folder)
+        self.label_names, self.exclusive = self.index.label_names, self.index.exclusive
+        self.lengths = [shard.images for shard in self.index.shards]
+        if self.index.written != self.index.images:
+            raise EbmctlError(f"{folder} is not complete: {self.index.written:,} of {self.index.images:,} images")
+        for number, length in enumerate(self.lengths):
+            for path, shape in self.index.files(folder, number):
+                _check(path, (length, *shape))
         self.ends = np.cumsum(self.lengths)
-        self.stride = _stride(self.shape, len(self.label_names))
-        self.label_offset = _member_bytes(np.zeros(self.shape, np.uint8))
-        for name, length in zip(self.names, self.lengths, strict=True):
-            self._check(folder / name, length)
-
-    def _check(self, path: Path, length: int) -> None:
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise EbmctlError(f"can't read the shard {path}: {error.strerror}") from error
-        if size < length * self.stride:
-            raise EbmctlError(f"the shard {path} was cut short")
 
     def __len__(self) -> int:
-        return sum(self.lengths)
+        return self.index.images
 
     def __getitems__(self, indices: Sequence[int]) -> ImageBatch:
-        images = torch.empty((len(indices), *self.shape), dtype=torch.uint8)
-        labels = torch.zeros(len(indices), len(self.label_names))
-        shards = np.searchsorted(self.ends, indices, side="right")
-        order = np.argsort(shards, kind="stable")
-        for shard in np.unique(shards):
-            rows = order[np.searchsorted(shards[order], shard) : np.searchsorted(shards[order], shard, side="right")]
-            first = int(self.ends[shard]) - self.lengths[shard]
-            self._read(self.folder / self.names[shard], [(int(r), indices[r] - first) for r in rows], images, labels)
-        size, channels = self.request.size, self.request.channels
-        return ImageBatch(fit_pixels(images, size, channels), labels)
-
-    def _read(self, path: Path, places: list[tuple[int, int]], images: Tensor, labels: Tensor) -> None:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            for row, number in places:
-                content = os.pread(descriptor, self.stride, number * self.stride)
-                pixels = _payload(content, BLOCK, images[row].numel(), path)
-                images[row] = torch.frombuffer(pixels, dtype=torch.uint8).view(self.shape)
-                if self.label_names:
-                    values = _payload(content, self.label_offset + BLOCK, 4 * len(self.label_names), path)
-                    labels[row] = torch.frombuffer(values, dtype=torch.float32)
-        finally:
-            os.close(descriptor)
+        wanted = np.asarray(indices, dtype=np.int64)
+        images = np.empty((len(wanted), math.prod(self.index.shape)), np.uint8)
+        packed = np.empty((len(wanted), -(-len(self.label_names) // 8)), np.uint8)
+        shards = np.searchsorted(self.ends, wanted, side="right")
+        for shard in np.unique(shards).tolist():
+            rows = np.flatnonzero(shards == shard)
+            places = wanted[rows] - (self.ends[shard] - self.lengths[shard])
+            for (path, _), out in zip(self.index.files(self.folder, shard), (images, packed), strict=False):
+                _read(path, places.tolist(), rows.tolist(), out)
+        labels = torch.from_numpy(np.unpackbits(packed, axis=1, count=len(self.label_names))).float()
+        pixels = torch.from_numpy(images).view(-1, *self.index.shape)
+        return ImageBatch(fit_pixels(pixels, self.request.size, self.request.channels), labels)
 
 
-def _payload(content: bytes, offset: int, length: int, path: Path) -> bytearray:
-    """The values of an array in .npy format that starts at an offset."""
-    magic, header = content[offset : offset + 6], content[offset + 8 : offset + 10]
-    if magic != b"\x93NUMPY":
-        raise EbmctlError(f"the shard {path} is damaged")
-    begin = offset + 10 + int.from_bytes(header, "little")
-    return bytearray(content[begin : begin + length])
+class ShardImages(ArrayImages):
+    """Those of `shards:DIR`, which training reads in a ShardOrder: they may be far more than the disk cache holds."""
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[FileIO]:
+    try:
+        with path.open("rb", buffering=0) as file:
+            yield file
+    except OSError as error:
+        raise EbmctlError(f"can't read the shard {path}: {error.strerror}") from error
+
+
+def _check(path: Path, shape: tuple[int, ...]) -> None:
+    with _opened(path) as file:
+        if file.read(HEADER) != _header(shape):
+            raise EbmctlError(f"the shard {path} is damaged: it is no .npy file of {shape} bytes")
+        if (more := file.seek(0, os.SEEK_END) - HEADER - math.prod(shape)) != 0:
+            raise EbmctlError(f"the shard {path} {'was cut short' if more < 0 else 'has more than its images'}")
+
+
+def _read(path: Path, places: list[int], rows: list[int], out: np.ndarray[Any, Any]) -> None:
+    """Read the rows of a file at some places into rows of `out`, (B, bytes of a row)."""
+    with _opened(path) as file:
+        for place, row in zip(places, rows, strict=True):
+            file.seek(HEADER + place * out.shape[1])
+            if file.readinto(out[row]) != out.shape[1]:
+                raise EbmctlError(f"the shard {path} was cut short")
 
 
 def verify(folder: Path) -> Iterator[str]:
-    """The names of the shards whose checksum is right; raises EbmctlError at the first that is not."""
-    for shard in _read_index(folder)["shards"]:
-        path = folder / shard["name"]
-        if not path.is_file() or sha256(path) != shard["sha256"]:
-            raise EbmctlError(f"the shard {path} is missing or was altered: its checksum is wrong")
-        yield shard["name"]
+    """The names of the files whose checksum is right; raises EbmctlError at the first that is not."""
+    index = _read_index(folder)
+    for number, shard in enumerate(index.shards):
+        digests = (shard.sha256, shard.labels_sha256)
+        for (path, _), digest in zip(index.files(folder, number), digests, strict=False):
+            if not path.is_file() or sha256(path) != digest:
+                raise EbmctlError(f"the shard {path} is missing or was altered: its checksum is wrong")
+            yield path.name

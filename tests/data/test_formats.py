@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from ebmctl.config.builtins import DATASETS
-from ebmctl.data import idx
+from ebmctl.data import idx, shards
 from ebmctl.data.datasets import default_root
 from ebmctl.errors import EbmctlError
 from tests.data.formats import encoded, load, random_pixels
@@ -136,10 +137,11 @@ def test_imagenet32(tmp_path):
         images = [{"bytes": encoded(pixels[i]), "path": f"{i}.png"} for i in rows]
         table = pa.table({"image": images, "label": [labels[i] for i in rows]})
         parquet.write_table(table, folder / f"{shard}.parquet")
-    for _ in range(2):  # the second time from the converted file
+    for _ in range(2):  # the second time from the shards
         found = load("imagenet32", tmp_path)
         batch = found.__getitems__([4, 1, 2, 3])
         assert len(found) == 5
+        assert not isinstance(found, shards.ShardImages)  # which training reads in windows, not at random
         assert batch.labels.argmax(1).tolist() == [1, 999, 256, 255]
         assert torch.equal(batch.images, torch.from_numpy(pixels[[4, 1, 2, 3]]).permute(0, 3, 1, 2))
     with pytest.raises(EbmctlError, match="imagenet32 was not found in"):
@@ -147,7 +149,31 @@ def test_imagenet32(tmp_path):
     (folder / "val-0.parquet").write_bytes(b"PAR1 not really PAR1")
     with pytest.raises(EbmctlError, match="no images in parquet"):
         load("imagenet32", tmp_path, "test")
-    assert not (tmp_path / "imagenet32" / "test.npy").exists()
+    assert not (tmp_path / "imagenet32" / "shards" / "test" / "index.json").exists()
+    for file in folder.iterdir():
+        file.unlink()
+    assert len(load("imagenet32", tmp_path)) == 5
+
+
+def test_imagenet32_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 3072)
+    pixels = random_pixels(5, 32, 32, 3)
+    images = [{"bytes": encoded(one), "path": ""} for one in pixels]
+    (tmp_path / "imagenet32").mkdir()
+    parquet.write_table(pa.table({"image": images, "label": range(5)}), tmp_path / "imagenet32" / "val-0.parquet")
+    load("imagenet32", tmp_path, "test")
+    index = tmp_path / "imagenet32" / "shards" / "test" / "index.json"
+    content = json.loads(index.read_text())
+    assert [shard["images"] for shard in content["shards"]] == [2, 2, 1]
+    index.write_text(json.dumps(content | {"shards": content["shards"][:1]}))
+    first = index.with_name("00000.npy").stat().st_mtime_ns
+    batch = load("imagenet32", tmp_path, "test").__getitems__(range(5))
+    assert torch.equal(batch.images, torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert batch.labels.argmax(1).tolist() == [0, 1, 2, 3, 4]
+    assert index.with_name("00000.npy").stat().st_mtime_ns == first
 
 
 def test_digits(tmp_path):
