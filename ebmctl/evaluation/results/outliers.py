@@ -50,7 +50,9 @@ class OutlierResult:
     command: str | None = None
 
     kind: ClassVar = "outliers"
-    note: ClassVar = "In brackets: 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are."
+    note: ClassVar = (
+        "In brackets 95 % bootstrap intervals. FPR@95: outside images accepted where 95 % of inside ones are."
+    )
 
     def __post_init__(self) -> None:
         if not self.rows:
