@@ -14,13 +14,14 @@ from ebmctl.config.recipe import resolve
 from ebmctl.core.config import SampleConfig
 from ebmctl.data.base import TensorImages
 from ebmctl.evaluation import paper_figures
-from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
+from ebmctl.evaluation.chains import Chains, NotDrawnError
 from ebmctl.evaluation.curves import png
 from ebmctl.evaluation.extractors import Features
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, memorisation
 from ebmctl.evaluation.panels import around
 from ebmctl.evaluation.paper_figures import PaperFigures, metrics_of
+from ebmctl.evaluation.pixels import spread
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.metrics import ALONE, DIFFERENCE, Group, Series
 from ebmctl.models.model import Model

@@ -10,7 +10,6 @@ from ebmctl.core.energy import energy_gradient
 from ebmctl.core.langevin import HasStepSize, run
 from ebmctl.core.noise import seeded
 from ebmctl.errors import EbmctlError
-from ebmctl.evaluation.pixels import spread as spread  # paper_figures takes it from here
 from ebmctl.models.model import Model
 from ebmctl.models.sampling import make_parts, moments, start_noise
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ebmctl.config.schema import EVAL_SCORE
-from ebmctl.evaluation.chains import Chains, NotDrawnError, spread
+from ebmctl.evaluation.chains import Chains, NotDrawnError
 from ebmctl.evaluation.curves import DPI, png
 from ebmctl.evaluation.extractors import Extractor
 from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.nearest import Neighbours, flat, memorisation
 from ebmctl.evaluation.panels import around, save_columns, save_grids
+from ebmctl.evaluation.pixels import spread
 from ebmctl.evaluation.results import Metric
 from ebmctl.files import atomic_file, user_path
 from ebmctl.models.metrics import ALONE, DIFFERENCE, FILE, Group, Metrics
@@ -24,14 +25,14 @@ from ebmctl.models.model import Model
 CHAINS, AROUND, DESCENDED, NEAREST, ROWS = 8, 24, 25, 4, 8
 DESCENT_STEPS = 1000
 
-Said = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class PaperFigures:
-    """Draws what it can into a folder; of what it cannot, `say` hears why."""
+    """Draws what it can into a folder; of what it cannot, `log` is told why."""
 
-    def __init__(self, model: Model, folder: Path, say: Said, label: str | None = None, seed: int = 0) -> None:
-        self.model, self.folder, self.say, self.label, self.seed = model, folder, say, label, seed
+    def __init__(self, model: Model, folder: Path, log: Log, label: str | None = None, seed: int = 0) -> None:
+        self.model, self.folder, self.log, self.label, self.seed = model, folder, log, label, seed
         self.written: list[str] = []
         self.found: dict[str, Metric] = {}
 
@@ -67,7 +68,7 @@ class PaperFigures:
         """Energy difference, gradient magnitudes and score over training (Figures 8 and 9), from a metrics.jsonl."""
         if metrics is None:
             names = "energy-difference.png, gradients.png and score.png"
-            self.say(f"without {names}: there is no metrics.jsonl, give a run folder")
+            self.log(f"without {names}: there is no metrics.jsonl, give a run folder")
             return
         known = Metrics.read(metrics)
 
@@ -109,7 +110,7 @@ class PaperFigures:
         try:
             draw(path)
         except NotDrawnError as error:
-            self.say(f"without {name}: {error}")
+            self.log(f"without {name}: {error}")
         else:
             self.written.append(str(path))
 
