@@ -1,1 +1,1 @@
-"""The evaluation of trained models: sample quality, likelihood, outlier detection and composition."""
+"""What a trained model is worth: sample quality, likelihood, outlier detection, composition, and the page of it."""

@@ -108,7 +108,10 @@ class Model:
 
 
 def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
-    """Load a model from its reference: a model folder, or a run folder. Raises EbmctlError with one line."""
+    """Load a model by its reference: a model folder or run folder, a name in the zoo, or USER/REPO on the Hub.
+
+    Raises EbmctlError with one line.
+    """
     folder = find_model(str(reference))
     config, network = load_model(folder)
     return Model(config, network.to(device), folder)
