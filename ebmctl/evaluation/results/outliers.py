@@ -12,7 +12,7 @@ from ebmctl.evaluation.results.document import Fingerprint, check_finite, fields
 from ebmctl.evaluation.results.tables import CardRow, Table
 
 METRICS = {"auroc": "AUROC", "aupr_in": "AUPR-in", "aupr_out": "AUPR-out", "fpr95": "FPR@95"}
-FPR95 = "share of out-of-distribution images accepted at 95 % true positive rate; in-distribution is positive"
+FPR95 = "share of outside images accepted where 95 % of the inside ones are; inside is positive"
 
 
 @dataclass(frozen=True)
