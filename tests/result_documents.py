@@ -11,7 +11,7 @@ OUTLIERS = {
     "model": "digits",
     "model_sha256": "ab",
     "score": "energy",
-    "fpr95": "share of out-of-distribution images accepted at 95 % true positive rate; in-distribution is positive",
+    "fpr95": "share of outside images accepted where 95 % of the inside ones are; inside is positive",
     "results": [
         {"out": "noise", **ROW, "fingerprint": PRINT},
         {"out": "constant", **ROW, "auroc": {"value": 0.5, "low": 0.25, "high": 0.75}, "fingerprint": PRINT},
