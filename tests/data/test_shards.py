@@ -189,7 +189,7 @@ def test_damage_is_named(tmp_path, data, name):
 )
 def test_other_arrays_are_refused(tmp_path, data, array):
     list(write_shards(data, "x", tmp_path, SHAPE))
-    np.save(tmp_path / "00002.npy", array, allow_pickle=True)
+    np.save(tmp_path / "00002.npy", array, allow_pickle=True)  # a hostile file, which must be refused
     with pytest.raises(EbmctlError, match=r"00002\.npy is damaged: it is no \.npy file of \(12, 3, 8, 8\) bytes"):
         opened(tmp_path)
 
