@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ebmctl.compose.composition import Composition
     from ebmctl.config.plan import SamplingPlan
     from ebmctl.evaluation.composition import Check
-    from ebmctl.evaluation.results import CompositionResult
 
 
 def compose(
@@ -84,15 +83,6 @@ def compose(
         _draw_and_show(composed, plan, n, seed, out, chain, judge, command(context), as_json)
 
 
-def _show(result: CompositionResult, as_json: bool) -> None:
-    if as_json:
-        console.show(result.to_json(), as_json=True)
-        return
-    table = result.table()
-    console.table(table.header, table.rows)
-    console.say(result.note)
-
-
 def _named_model(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not name or not path:
@@ -126,7 +116,7 @@ def _draw_and_show(
         console.say(f"the chains are in {chain}")
     console.say(f"{out} sampled in {time.monotonic() - began:.0f} s")
     if judge:
-        _show(judge(drawn[-1], seed, str(out), report, command), as_json)
+        console.show_result(judge(drawn[-1], seed, str(out), report, command), as_json)
         return
     result |= {"output": str(out), **report}
     if as_json:

@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.table import Column, Table
 
 from ebmctl.config.schema import EVAL_DISTANCE, EVAL_SCORE
 from ebmctl.errors import EbmctlError, UsageError
+
+if TYPE_CHECKING:
+    from ebmctl.evaluation.results import CompositionResult, OutlierResult
 
 DEBUG = typer.Option(False, "--debug", help="Show the traceback of an error.")
 JSON = typer.Option(False, "--json", help="Print the result as one JSON object.")
@@ -112,6 +115,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], text_last: bool 
     for row in rows:
         shown.add_row(*map(_escape, row))
     _results().print(shown)
+
+
+def show_result(result: OutlierResult | CompositionResult, as_json: bool) -> None:
+    """A typed result: its table and its note, or its JSON."""
+    if as_json:
+        show(result.to_json(), as_json=True)
+        return
+    made = result.table()
+    table(made.header, made.rows)
+    say(result.note)
 
 
 def _results() -> Console:

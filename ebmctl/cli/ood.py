@@ -122,13 +122,7 @@ def _compare(detector: Detector, outside: list[DatasetName], plot: Path | None, 
         inside, *others = (comparison.outside for comparison in found)
         save_separation(plot, inside, others, detector.score_name)
         console.say(f"histograms and ROC curves are in {plot}")
-    result = detector.result(found, command)
-    if as_json:
-        console.show(result.to_json(), as_json=True)
-        return
-    table = result.table()
-    console.table(table.header, table.rows)
-    console.say(result.note)
+    console.show_result(detector.result(found, command), as_json)
 
 
 def _score_folder(detector: Detector, folder: Path, csv: Path, keep: float, plot: Path | None, as_json: bool) -> None:
