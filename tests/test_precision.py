@@ -11,6 +11,7 @@ from ebmctl.core.config import DenoisingConfig, ResidualConfig
 from ebmctl.core.energy import Autocast, energy_gradient
 from ebmctl.core.nets.denoising import DenoisingEnergy
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.models.form import Form
 from ebmctl.training.trainer import fit
 from tests.spies import gradients_of
 from tests.test_run import trainer
@@ -64,7 +65,7 @@ def test_energies_and_gradients_are_those_of_fp32_but_for_rounding(kind, labels,
 def test_a_bf16_run_takes_a_step_close_to_that_of_fp32():
     seen = {}
     for precision in ("fp32", "bf16"):
-        made = trainer("sampler.step_size=0.1", "optimizer.ema=0.5", precision=precision)
+        made = trainer("sampler.step_size=0.1", "optimizer.ema=0.5", form=Form(precision))
         with torch.no_grad():
             made.network.scales[0].head.weight.mul_(200)  # energies of about -1.5
         gradients = gradients_of(made)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from ebmctl.config.schema import Recipe
+    from ebmctl.models.form import Form
     from ebmctl.training.folder import RunFolder
     from ebmctl.training.loop import Score
     from ebmctl.training.trainer import Trainer
@@ -42,8 +43,8 @@ def train(
     ),
     seed: int | None = typer.Option(None, help="Random seed.", metavar="N"),
     device: str = typer.Option("auto", help="Device to train on.", metavar="auto|cpu|cuda|mps"),
-    precision: str = typer.Option("fp32", help="Precision of the network.", metavar="fp32|bf16"),
-    compile: bool = typer.Option(False, "--compile", help="Compile the sampling steps (pays off on long runs)."),
+    precision: str = options.PRECISION,
+    compile: str = options.COMPILE,
     processes: int = typer.Option(1, help="Number of processes on this machine.", metavar="N"),
     label: str | None = typer.Option(None, help="Condition on an attribute, or on 'class'.", metavar="ATTRIBUTE"),
     init: str | None = typer.Option(None, help="Start from this model, conditional or not.", metavar="MODEL"),
@@ -56,7 +57,7 @@ def train(
     """Train an energy-based model on a dataset or a folder of images."""
     with console.guard(debug):
         console.choice("--device", device, ["auto", "cpu", "cuda", "mps"])
-        console.choice("--precision", precision, ["fp32", "bf16"])
+        options.check_form(precision, compile)
         console.choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
         seconds = parse_time(time_limit) if time_limit else None
         flags = {"run.steps": steps, "run.seed": seed, "data.label": label, "run.init": init}
@@ -68,14 +69,15 @@ def train(
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
 
-            show_estimate(resolved, device, precision, as_json)
+            show_estimate(resolved, device, precision, compile, seconds, as_json)
             return
         path = _existing_run(resume, name) if resume else out or next_run_path(name)
         resolved = _check_run(path, resolved, bool(resume), steps)
         from ebmctl.training.parallel import make_accelerator
 
         accelerator = make_accelerator(device, processes)
-        trainer = make_trainer(resolved, accelerator, precision, compile, data_dir)
+        form = training_form(resolved, accelerator, precision, compile, seconds)
+        trainer = make_trainer(resolved, accelerator, form, data_dir)
         score = _score(trainer, data_dir)
         folder = _enter_run(path, trainer, bool(resume))
         accelerator.wait_for_everyone()  # until the first process has made the run folder
@@ -110,13 +112,25 @@ def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
     return status
 
 
-def make_trainer(
-    resolved: Recipe, accelerator: Accelerator, precision: str, compiled: bool, data_dir: Path | None
-) -> Trainer:
+def training_form(
+    recipe: Recipe, accelerator: Accelerator, precision: str, compile: str, seconds: float | None
+) -> Form:
+    """The form of a run of so many seconds at most, told in one line and set for the process."""
+    from ebmctl.models.form import Work, choose, prepare
+    from ebmctl.training.estimate import eager_seconds
+
+    work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator))
+    form = choose(accelerator.device, precision, compile, work)
+    prepare(form)
+    console.say(f"training on {device_name(accelerator.device)}: {form}")
+    return form
+
+
+def make_trainer(resolved: Recipe, accelerator: Accelerator, form: Form, data_dir: Path | None) -> Trainer:
     """Load the data and set up a run."""
     from ebmctl.training.trainer import Trainer, load_data
 
-    return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, precision, compiled)
+    return Trainer(resolved, load_data(resolved, "train", data_dir), accelerator, form, say=console.say)
 
 
 def next_run_path(dataset: DatasetName) -> Path:

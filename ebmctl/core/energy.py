@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,16 @@ class EnergyNetwork(nn.Module):
         energies: Tensor = self(x.repeat(count, 1, 1, 1), every)
         return energies.view(count, -1).T
 
+    def evaluate(self, method: str, x: Tensor, *rest: Any) -> Tensor:
+        """A method by its name, of images (B, C, H, W) and what else it takes -> (B, ...), in `Wrapper`'s way."""
+        value: Tensor = getattr(self, method)(x, *rest)
+        return value
+
+    @property
+    def innermost(self) -> EnergyNetwork:
+        """The network itself, without what wraps it."""
+        return self
+
     def label_part(self) -> EnergyNetwork | None:
         """What labels add, as a network: E(x given c) = E(x) + part(x given c). None where they act otherwise."""
         return None
@@ -63,6 +74,11 @@ class Conditioned:
     def terms(self, x: Tensor) -> Tensor:
         """Energies (B, S), one for each scale."""
         return self.network.terms(x, self._label_of(x))
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """The gradient (B, C, H, W) by the network's own way (`HasGradient`)."""
+        assert isinstance(self.network, HasGradient)
+        return self.network.gradient(x, self._label_of(x))
 
     def __getitem__(self, rows: slice) -> Conditioned:
         """The energy of some rows of a batch."""
@@ -94,40 +110,66 @@ def frozen(network: EnergyNetwork) -> EnergyNetwork:
     return fixed.requires_grad_(False)
 
 
-class CompiledFreeze:
-    """`frozen` that keeps one compiled copy and brings its parameters up to date, so that it is compiled once.
+@torch.no_grad()
+def refresh(fixed: EnergyNetwork, network: EnergyNetwork) -> None:
+    """Bring a copy by `frozen` up to date in place, where it is in memory."""
+    mine, new = zip(*_pairs(fixed, network), strict=True)
+    torch._foreach_copy_(list(mine), list(new))
 
-    Only the copy can be compiled: the differentiable step needs second derivatives, which compiled graphs lack.
-    """
+
+class Wrapper(EnergyNetwork):
+    """An energy network that has another one do its work, in a way of its own."""
 
     def __init__(self, network: EnergyNetwork) -> None:
-        self.copy = frozen(network)
-        self.copy.compile()
-
-    def __call__(self, network: EnergyNetwork) -> EnergyNetwork:
-        """The compiled copy, with the parameters that `network` has now."""
-        with torch.no_grad():
-            for mine, new in zip(self.copy.parameters(), frozen(network).parameters(), strict=True):
-                mine.copy_(new)
-        return self.copy
-
-
-class Autocast(EnergyNetwork):
-    """An energy network that computes in a lower precision; its parameters and energies stay in float32."""
-
-    def __init__(self, network: EnergyNetwork, dtype: torch.dtype) -> None:
         super().__init__()
-        self.network, self.dtype = network, dtype
+        self.network = network
+
+    def evaluate(self, method: str, x: Tensor, *rest: Any) -> Tensor:
+        """See `EnergyNetwork.evaluate`."""
+        raise NotImplementedError
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, S), one for each scale."""
-        with torch.autocast(x.device.type, self.dtype):
-            return self.network.terms(x, label).float()
+        return self.evaluate("terms", x, label)
 
     def label_energies(self, x: Tensor, count: int) -> Tensor:
         """Energies (B, L), one for each label."""
+        return self.evaluate("label_energies", x, count)
+
+    @property
+    def innermost(self) -> EnergyNetwork:
+        """The network itself, without what wraps it."""
+        return self.network.innermost
+
+
+class Autocast(Wrapper):
+    """An energy network that computes in a lower precision; its parameters and energies stay in float32."""
+
+    def __init__(self, network: EnergyNetwork, dtype: torch.dtype) -> None:
+        super().__init__(network)
+        self.dtype = dtype
+
+    def evaluate(self, method: str, x: Tensor, *rest: Any) -> Tensor:
+        """A method in the lower precision."""
         with torch.autocast(x.device.type, self.dtype):
-            return self.network.label_energies(x, count).float()
+            return self.network.evaluate(method, x, *rest).float()
+
+
+@runtime_checkable
+class HasGradient(Protocol):
+    """An energy network with a faster way to its gradient than through its energy."""
+
+    def gradient(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """The energy's gradient to images (B, C, H, W), differentiable in gradient mode."""
+
+
+def _pairs(fixed: nn.Module, module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """The parameters and buffers of a frozen copy, with what they come from."""
+    module = module.folded() if isinstance(module, Foldable) else module
+    for mine, new in ((fixed.parameters, module.parameters), (fixed.buffers, module.buffers)):
+        yield from zip(mine(recurse=False), new(recurse=False), strict=True)
+    for mine, new in zip(fixed.children(), module.children(), strict=True):
+        yield from _pairs(mine, new)
 
 
 def _fold(module: nn.Module) -> None:
@@ -140,6 +182,9 @@ def _fold(module: nn.Module) -> None:
 
 def energy_gradient(energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
     """The gradient of the energy to the image, (B, C, H, W); each image's energy depends on that image only."""
+    with torch.set_grad_enabled(create_graph):
+        if isinstance(energy, Conditioned) and isinstance(energy.network, HasGradient):
+            return energy.gradient(x)
     with torch.enable_grad():
         if not x.requires_grad:
             x = x.detach().requires_grad_()

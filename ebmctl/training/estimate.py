@@ -14,10 +14,11 @@ from accelerate import Accelerator
 from ebmctl.config.schema import Recipe
 from ebmctl.core.noise import seeded
 from ebmctl.data.base import ImageBatch, TensorImages
+from ebmctl.models.form import Form
 from ebmctl.training.trainer import Trainer
 
 
-def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[str, Any]:
+def estimate(recipe: Recipe, accelerator: Accelerator, form: Form) -> dict[str, Any]:
     """Estimates for a run: `parameters`, `memory_state` and `memory_peak` in bytes, `seconds_per_step`, `seconds`.
 
     Steps are measured with few sampler steps and extrapolated to the recipe's K, in which their time is linear. The
@@ -32,7 +33,7 @@ def estimate(recipe: Recipe, accelerator: Accelerator, precision: str) -> dict[s
     total = 0.0
     for phase in recipe.schedule:
         alone = replace(recipe, objective=phase.objective, optimizer=phase.optimizer, phases=())
-        trainer = Trainer(alone, dataset, accelerator, precision)
+        trainer = Trainer(alone, dataset, accelerator, form)
         total += _seconds_per_step(trainer, dataset) * phase.share * recipe.run.steps
     parameters = sum(p.numel() for p in trainer.network.parameters())
     state = 4 * parameters * 5  # weights, gradient, two moments, EMA

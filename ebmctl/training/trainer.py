@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ebmctl.config import registry
 from ebmctl.config.schema import Recipe
 from ebmctl.core.ema import update_ema
-from ebmctl.core.energy import Autocast, CompiledFreeze, EnergyNetwork, frozen
+from ebmctl.core.energy import Autocast, EnergyNetwork, frozen
+from ebmctl.core.fast import Fast, FastFreeze
 from ebmctl.core.langevin import Reporting
 from ebmctl.core.noise import seeded
-from ebmctl.core.objective import Objective
+from ebmctl.core.objective import Freeze, Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.labels import condition, condition_labels, dropped
@@ -29,6 +30,7 @@ from ebmctl.data.shards import ShardImages
 from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.models.folder import build_network, unconditional_names
+from ebmctl.models.form import EAGER, Form
 from ebmctl.training.gradients import accumulate, check_bound
 from ebmctl.training.parallel import any_process, gather_tensors
 
@@ -55,10 +57,10 @@ class Trainer:
         recipe: Recipe,
         dataset: ImageDataset,
         accelerator: Accelerator,
-        precision: str = "fp32",
-        compiled: bool = False,
+        form: Form = EAGER,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.recipe, self.dataset, self.accelerator = recipe, dataset, accelerator
+        self.recipe, self.dataset, self.accelerator, self.form = recipe, dataset, accelerator, form
         device = accelerator.device
         seed = recipe.run.seed
         self.labels = condition_labels(recipe, dataset)
@@ -77,8 +79,14 @@ class Trainer:
         self.parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.generator = seeded(self._seed(), device)
         self.objectives = self._objectives()
-        self.energy = Autocast(self.network, torch.bfloat16) if precision == "bf16" else self.network
-        self.freeze = CompiledFreeze(self.energy) if compiled else frozen
+        self.energy: EnergyNetwork = self.network
+        self.freeze: Freeze = frozen
+        if form.precision == "bf16":
+            self.energy = Autocast(self.network, torch.bfloat16)
+        if (lower := form.lower) is not None:
+            most = max(phase.optimizer.batch_size for phase in recipe.schedule)
+            self.freeze = FastFreeze(self.energy, lower, most, say)
+            self.energy = Fast(self.energy, lower, most, say)
         self.step = 0
         self.progress = 0.0
         self.attempt = 0  # how often the guard has taken the run back

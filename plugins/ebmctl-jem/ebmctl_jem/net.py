@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor, nn
 
-from ebmctl.core.energy import Autocast, EnergyNetwork
+from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock
 from ebmctl.core.nets.second_derivatives import Swish
 from ebmctl.errors import UsageError
@@ -62,12 +60,7 @@ class ResidualClassifier(ClassifierEnergy):
 
 
 def class_logits(network: EnergyNetwork, x: Tensor) -> Tensor:
-    """Class logits (B, L), also of a network that computes in a lower precision; raises UsageError without classes."""
-    inner: nn.Module = network
-    precision: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-    if isinstance(network, Autocast):
-        inner, precision = network.network, torch.autocast(x.device.type, network.dtype)
-    if not isinstance(inner, ClassifierEnergy):
+    """Class logits (B, L), in the network's own precision and form; raises UsageError without classes."""
+    if not isinstance(network.innermost, ClassifierEnergy):
         raise UsageError("the objective 'jem' needs a network with class logits: set network.name=\"jem\"")
-    with precision:
-        return inner.logits(x).float()
+    return network.evaluate("logits", x)

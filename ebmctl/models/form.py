@@ -1,0 +1,106 @@
+"""The form in which a network runs: its precision, and how it is made fast. What is best is chosen by rule."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from ebmctl.core.fast import Lower, as_it_is, inductor
+
+Precision = Literal["fp32", "tf32", "bf16"]
+Execution = Literal["eager", "captured", "compiled"]
+AUTO = "auto"
+PRECISIONS = (AUTO, *get_args(Precision))
+COMPILE = (AUTO, "on", "off")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What an execution brings: how much faster than eager it is, after some seconds of preparation."""
+
+    factor: float
+    seconds: float
+
+
+GAINS: dict[str, dict[Execution, Gain]] = {
+    "cpu": {"eager": Gain(1, 0), "compiled": Gain(1.3, 60)},
+    "cuda": {"eager": Gain(1, 0), "captured": Gain(2, 30), "compiled": Gain(4, 180)},
+}
+"""As measured: bench/fast.py on 2 cores of a CPU, bench/gpu on an H200; other devices stay eager."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a network runs: results are the same up to the rounding of the precision.
+
+    "captured" is CUDA graphs of the network's own operations, "compiled" has them fused by Inductor before.
+    """
+
+    precision: Precision = "fp32"
+    execution: Execution = "eager"
+
+    @property
+    def lower(self) -> Lower | None:
+        """What makes its graphs fast; None in eager mode."""
+        return {"eager": None, "captured": as_it_is, "compiled": inductor}[self.execution]
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.execution}"
+
+
+EAGER = Form()
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do: seconds that it takes in eager mode, or that it may take, if either is known."""
+
+    seconds: float | None = None
+    limit: float | None = None
+
+    def best(self, gains: dict[Execution, Gain]) -> Execution:
+        """The execution that is done first, or that does most within the limit; of a long work the fastest one."""
+
+        def merit(name: Execution) -> float:
+            gain = gains[name]
+            if self.limit is not None:
+                return (self.limit - gain.seconds) * gain.factor
+            return gain.factor if self.seconds is None else -(gain.seconds + self.seconds / gain.factor)
+
+        return max(gains, key=merit)
+
+
+def choose(device: torch.device, precision: str, compile: str, work: Work) -> Form:
+    """The form for a device: as asked for (`PRECISIONS`, `COMPILE`), or where that is "auto" the best one."""
+    low = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    number: dict[str, Precision] = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16"}
+    chosen = number.get(precision) or ("bf16" if low else "tf32" if device.type == "cuda" else "fp32")
+    if compile == "off" or device.type not in GAINS:
+        return Form(chosen)
+    gains = {name: gain for name, gain in GAINS[device.type].items() if name != "compiled" or not missing(device)}
+    if compile == "on":
+        return Form(chosen, "compiled")
+    return Form(chosen, work.best(gains))
+
+
+def missing(device: torch.device) -> str:
+    """What is missing on this machine to compile for a device, in a few words; empty if nothing is."""
+    if device.type == "cpu":
+        compilers = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
+        return "" if any(name and shutil.which(name) for name in compilers) else "no C++ compiler"
+    return "" if importlib.util.find_spec("triton") else "no Triton"
+
+
+def prepare(form: Form) -> None:
+    """Set what is the process's own: TF32 for float32 products on a GPU, and where compiled code is kept."""
+    allowed = form.precision != "fp32"
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "ebmctl" / "compiled"))
