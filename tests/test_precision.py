@@ -39,6 +39,8 @@ def test_energies_and_gradients_are_those_of_fp32_but_for_rounding(kind, labels,
         else:
             network = DenoisingEnergy(DenoisingConfig((8, 12)), 1, labels)
             network.out.weight.normal_(0, 0.1, generator=generator)  # as it comes it is 0
+    # an untrained residual network's energies are small sums of large parts
+    bound = 1e-3 if kind == "denoising" else 2.5 * ROUNDING
     low = Autocast(copy.deepcopy(network), torch.bfloat16)
     x = torch.rand(16, 1, 16, 16, generator=generator)
     label = torch.eye(labels)[torch.arange(16) % labels] if labels else None
@@ -46,11 +48,11 @@ def test_energies_and_gradients_are_those_of_fp32_but_for_rounding(kind, labels,
     exact = network(x, label).detach()
     assert energies.dtype == torch.float32
     assert exact.abs().mean() > 0.3
-    assert 1e-6 < error(energies, exact) < 3 * ROUNDING
+    assert 1e-6 < error(energies, exact) < bound
     if labels:
         every, exact = (n.label_energies(x, labels).detach() for n in (low, network))
         assert every.dtype == torch.float32
-        assert 1e-6 < error(every, exact) < 3 * ROUNDING
+        assert 1e-6 < error(every, exact) < bound
     weights = torch.randn(16, generator=generator)
     by_weights = [
         flat(torch.autograd.grad((weights * n(x, label)).sum(), list(n.parameters()), materialize_grads=True))
@@ -59,7 +61,7 @@ def test_energies_and_gradients_are_those_of_fp32_but_for_rounding(kind, labels,
     by_image = [energy_gradient(lambda x, n=n: n(x, label), x) for n in (low, network)]
     for mine, exact in (by_weights, by_image):
         assert mine.dtype == torch.float32
-        assert 1e-4 < error(mine, exact) < 8 * ROUNDING
+        assert 1e-4 < error(mine, exact) < 5 * ROUNDING
 
 
 def test_a_bf16_run_takes_a_step_close_to_that_of_fp32():
@@ -77,5 +79,5 @@ def test_a_bf16_run_takes_a_step_close_to_that_of_fp32():
     (exact, gradient), (low, rounded) = seen["fp32"], seen["bf16"]
     assert abs(exact) > 1
     assert low != exact
-    assert low == pytest.approx(exact, rel=3 * ROUNDING)
-    assert 1e-4 < error(rounded, gradient) < 8 * ROUNDING
+    assert low == pytest.approx(exact, rel=1e-3)
+    assert 1e-4 < error(rounded, gradient) < ROUNDING

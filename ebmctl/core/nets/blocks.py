@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from ebmctl.core.config import Norm
+from ebmctl.core.nets.precision import autocast_off, in_float32
 from ebmctl.core.nets.second_derivatives import Swish, conv3x3
 
 
@@ -23,7 +24,9 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H, W)."""
-        return conv3x3(input, self.effective_weight(), self.bias)
+        with autocast_off(input):  # a spectral norm's matrix products too are better in float32
+            weight = self.effective_weight()
+        return conv3x3(input, weight, self.bias)
 
 
 class WeightStandardizedConv2d(Conv3x3):
@@ -72,6 +75,14 @@ def fixed_conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
     return plain
 
 
+class GroupNorm(nn.GroupNorm):
+    """A group norm that is float32 under autocast on every device; by itself autocast does so on a GPU only."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return in_float32(super().forward, input)
+
+
 def normalization(kind: Norm, channels: int) -> nn.Module:
     """The norm of a residual block: "auto" is instance norm up to 128 channels, above it group norm of 32 groups.
 
@@ -82,10 +93,10 @@ def normalization(kind: Norm, channels: int) -> nn.Module:
     if kind == "auto":
         kind = "instance" if channels <= 128 else "group"
     if kind == "instance":
-        return nn.GroupNorm(channels, channels)
+        return GroupNorm(channels, channels)
     if channels % 32:
         raise ValueError(f"group norm has 32 groups: {channels} channels are not divisible by 32")
-    return nn.GroupNorm(32, channels)
+    return GroupNorm(32, channels)
 
 
 class ResidualBlock(nn.Module):
@@ -128,7 +139,7 @@ def modulate(h: Tensor, linear: nn.Linear | None, label: Tensor | None) -> Tenso
     """Scale and shift the channels of h, (B, C, H, W), by maps of the label, (B, L); nothing without a label."""
     if linear is None or label is None:
         return h
-    gain, bias = torch.chunk(linear(label)[:, :, None, None], 2, dim=1)  # (B, C, 1, 1)
+    gain, bias = torch.chunk(in_float32(linear, label)[:, :, None, None], 2, dim=1)  # (B, C, 1, 1)
     return torch.addcmul(bias, h, gain)
 
 

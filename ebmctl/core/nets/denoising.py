@@ -10,6 +10,7 @@ from ebmctl.core.config import DenoisingConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, ResidualBlock
 from ebmctl.core.nets.label_head import LabelHead
+from ebmctl.core.nets.precision import in_float32, widened
 from ebmctl.core.nets.second_derivatives import Swish
 
 
@@ -48,7 +49,7 @@ class DenoisingEnergy(EnergyNetwork):
 
     def denoised(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """f(x), (B, C, H, W)."""
-        h: Tensor = self.swish(self.stem(x))
+        h: Tensor = self.swish(in_float32(self.stem, x))
         skips: list[Tensor] = []
         for block, shrink in zip(self.before, self.shrink, strict=True):
             h = block(h, label)
@@ -58,12 +59,11 @@ class DenoisingEnergy(EnergyNetwork):
             h = block(h, label)
         for block, grow, skip in reversed(list(zip(self.after, self.grow, skips, strict=True))):
             h = block(skip + F.interpolate(grow(self.swish(h)), skip.shape[-2:]), label)
-        out: Tensor = self.out(self.swish(h))
-        return out
+        return in_float32(lambda h: self.out(self.swish(h)), h)
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, 1) of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
-        squared = (x - self.denoised(x, label)).float().square().sum((1, 2, 3))
+        squared = widened(x - self.denoised(x, label)).square().sum((1, 2, 3))
         energy: Tensor = self.scale * x[0].numel() ** 0.5 * (squared + self.tip).sqrt()
         if self.head is not None and label is not None:
             energy = energy + self.head(x, label)

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from ebmctl.core.config import HEAD_GROUPS
 from ebmctl.core.energy import EnergyNetwork
-from ebmctl.core.nets.blocks import Conv3x3
+from ebmctl.core.nets.blocks import Conv3x3, GroupNorm
+from ebmctl.core.nets.precision import in_float32, widened
 from ebmctl.core.nets.second_derivatives import Swish
 
 SCALE = 1 / 16  # of energies to logits: the temperature at the data, so that a head learns at the pace of a classifier
@@ -27,7 +28,7 @@ class LabelHead(EnergyNetwork):
         widths = [width * stage for stage in STAGES]
         into = zip([channels, *widths], widths, strict=False)
         self.convs = nn.ModuleList(conv for old, new in into for conv in (Conv3x3(old, new), Conv3x3(new, new)))
-        self.norms = nn.ModuleList(nn.GroupNorm(HEAD_GROUPS, new) for new in widths for _ in range(2))
+        self.norms = nn.ModuleList(GroupNorm(HEAD_GROUPS, new) for new in widths for _ in range(2))
         self.out = nn.Linear(widths[-1], labels)
         self.swish = Swish()
         self.ignore_label()
@@ -44,8 +45,7 @@ class LabelHead(EnergyNetwork):
             if index and index % 2 == 0:
                 x = F.max_pool2d(x, 2, ceil_mode=True)
             x = self.swish(norm(conv(x)))
-        energies: Tensor = self.out(x.mean((2, 3)))
-        return SCALE * energies.float()
+        return SCALE * widened(in_float32(lambda x: self.out(x.mean((2, 3))), x))
 
     @torch.no_grad()
     def ignore_label(self) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ebmctl.core.config import ResidualConfig
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock, SelfAttention, halve
+from ebmctl.core.nets.precision import in_float32, lowered
 from ebmctl.core.nets.second_derivatives import Swish
 
 
@@ -37,9 +38,12 @@ class Tower(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energy of images (B, C, H, W), with one-hot labels (B, L) where the network is conditional."""
-        x = self.swish(self.stem(x))
+        x = self.swish(lowered(in_float32(self.stem, x)))
         for layer in self.layers:
             x = layer(x, label) if isinstance(layer, ResidualBlock) else layer(x)
+        return in_float32(self._last, x)
+
+    def _last(self, x: Tensor) -> Tensor:
         pooled = self.swish(x).mean((2, 3))  # (B, width)
         energy: Tensor = self.head(pooled)
         return energy.squeeze(1)

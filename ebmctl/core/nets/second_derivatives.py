@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ebmctl.core.nets.precision import lowered, widened
+
 
 class _Convolution(torch.autograd.Function):
     """F.conv2d with padding 1, but for how it is differentiated twice.
@@ -65,8 +67,14 @@ def _convolution_backward(
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Convolve images (B, C, H, W) with a weight (O, C, 3, 3), padding 1 -> (B, O, H, W)."""
-    if weight.requires_grad and torch.is_grad_enabled() and not torch.is_autocast_enabled(x.device.type):
+    """Convolve images (B, C, H, W) with a weight (O, C, 3, 3), padding 1 -> (B, O, H, W).
+
+    Autocast casts a convolution's inputs, but not those of a function of one's own, whose derivatives are taken
+    outside of it: so they are cast here, and the gradients to weight and bias are float32 again.
+    """
+    if weight.requires_grad and torch.is_grad_enabled():
+        x, weight = lowered(x), lowered(weight)
+        bias = None if bias is None else lowered(bias)
         out: Tensor = _Convolution.apply(x, weight, bias, _Parameters.apply((x,), weight, bias))
         return out
     return F.conv2d(x, weight, bias, padding=1)
@@ -97,7 +105,8 @@ class _SiluBackward(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
-        gradient, x, out = ctx.saved_tensors
+        # not in bfloat16, where 1 - s is mostly rounding error
+        gradient, x, out, upstream = map(widened, (*ctx.saved_tensors, upstream))
         # silu'' = s (1 - s) (2 + x - 2 silu) with s the sigmoid
         curvature = torch.add(x, out, alpha=-2).add_(2)
         second = torch.ops.aten.sigmoid_backward(upstream * gradient, torch.sigmoid(x)).mul_(curvature)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import SpectralConv2d, modulate
+from ebmctl.core.nets.precision import in_float32, lowered
 from ebmctl_igebm.config import IgebmConfig, ShortRunConfig
 
 SLOPE = 0.2  # of the leaky ReLU, in both
@@ -49,11 +50,10 @@ class Igebm(EnergyNetwork):
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Energies (B, 1) of images (B, C, H, W) in [0, 1] and labels (B, L)."""
-        x = F.leaky_relu(self.stem(x), SLOPE)
+        x = F.leaky_relu(lowered(in_float32(self.stem, x)), SLOPE)
         for block in self.blocks:
             x = block(x, label)
-        energy: Tensor = self.head(x.sum((2, 3)))
-        return energy
+        return in_float32(lambda x: self.head(x.sum((2, 3))), x)
 
 
 class ShortRun(EnergyNetwork):
@@ -71,4 +71,8 @@ class ShortRun(EnergyNetwork):
 
     def terms(self, x: Tensor, label: Tensor | None = None) -> Tensor:  # noqa: ARG002  # it takes none
         """Energies (B, 1) of images (B, C, H, W) in [0, 1]; of larger ones the sum over what the last layer gives."""
-        return torch.flatten(self.layers(x), 1).sum(1, keepdim=True)
+        stem, *middle, last = self.layers
+        x = lowered(in_float32(stem, x))
+        for layer in middle:
+            x = layer(x)
+        return torch.flatten(in_float32(last, x), 1).sum(1, keepdim=True)

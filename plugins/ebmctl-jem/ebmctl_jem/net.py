@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ebmctl.core.energy import EnergyNetwork
 from ebmctl.core.nets.blocks import Conv3x3, Downsample, ResidualBlock
+from ebmctl.core.nets.precision import in_float32, lowered
 from ebmctl.core.nets.second_derivatives import Swish
 from ebmctl.errors import UsageError
 from ebmctl_jem.config import ClassifierConfig
@@ -55,8 +56,11 @@ class ResidualClassifier(ClassifierEnergy):
 
     def logits(self, x: Tensor) -> Tensor:
         """Class logits (B, L) of images (B, C, H, W) in [0, 1]."""
-        logits: Tensor = self.head(self.swish(self.layers(x)).mean((2, 3)))
-        return logits
+        stem, *others = self.layers
+        x = lowered(in_float32(stem, x))
+        for layer in others:
+            x = layer(x)
+        return in_float32(lambda x: self.head(self.swish(x).mean((2, 3))), x)
 
 
 def class_logits(network: EnergyNetwork, x: Tensor) -> Tensor:

@@ -81,6 +81,9 @@ def test_lower_precision(network):
     assert low.dtype == torch.float32
     assert torch.allclose(low, network.logits(x), atol=0.1)
     assert not torch.equal(low, network.logits(x))
+    with torch.no_grad():
+        network.head.bias.fill_(2801)  # bfloat16 would have 2800
+    assert torch.allclose(class_logits(Autocast(network, torch.bfloat16), x), network.logits(x), rtol=1e-4)
 
 
 def test_other_networks_are_refused():
