@@ -48,7 +48,7 @@ def own(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def judged(monkeypatch) -> None:
-    monkeypatch.setattr(checks, "default_classifier", lambda _: JUDGE)
+    monkeypatch.setattr(checks, "default_classifier", lambda *_: JUDGE)
     monkeypatch.setattr(checks, "DATA", 600)
 
 

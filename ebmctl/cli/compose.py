@@ -44,11 +44,13 @@ def compose(
     check: bool = typer.Option(False, "--check", help="Check the images with an independent classifier."),
     classifier: str | None = typer.Option(None, help="Classifier to use instead of the zoo's.", metavar="FOLDER"),
     seed: int = options.SEED,
+    device: str = options.DEVICE,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
     """Combine separately trained concepts at sampling time."""
     with console.guard(debug):
+        options.check_device(device)
         expression = expressions.parse_terms(terms)
         models = dict(map(_named_model, own))
         if classifier and not check:
@@ -57,11 +59,14 @@ def compose(
             raise UsageError(f"the number of images must be at least 1, not {n}")
         sampler_keys = sampler_options(assignments)
         check_pictures(out, chain)
+        from ebmctl.models.device import device_of
+
+        where = device_of(device)
         from ebmctl.compose.composition import PLAIN, Algebra, Composition, replaced, vocabulary
 
         given = {"strength": strength, "or_temperature": or_temperature, "not_weight": not_weight}
         algebra = replaced(Algebra() if shared else PLAIN, given)
-        words = vocabulary(family, models, [concept.name for concept in expressions.concepts(expression)])
+        words = vocabulary(family, models, [concept.name for concept in expressions.concepts(expression)], where)
         composed = Composition(expression, words, algebra)
         for line in composed.remarks():
             console.say(line)

@@ -64,6 +64,7 @@ def evaluate(
     compare: tuple[Path, Path] | None = typer.Option(
         None, help="Compare two results, if they are comparable.", metavar="A.json B.json"
     ),
+    device: str = options.DEVICE,
     data_dir: Path | None = options.DATA_DIR,
     seed: int = typer.Option(0, help="Random seed.", metavar="N"),
     as_json: bool = console.JSON,
@@ -71,6 +72,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model: sample quality and likelihood."""
     with console.guard(debug):
+        options.check_device(device)
         if (model is None) == (compare is None):
             raise UsageError("give a model, or two results: --compare A.json B.json")
         _check_page(report, results, compare)
@@ -102,7 +104,7 @@ def evaluate(
         from ebmctl.models.card import public_reference
         from ebmctl.models.model import load
 
-        loaded = load(model)
+        loaded = load(model, device)
         plan = loaded.recipe.sampling_plan(flow_steps=flow_steps, rounds=rounds, steps=steps, final_steps=final_steps)
         generation = Generation(plan, n, seed, batch, label)
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))

@@ -40,12 +40,14 @@ def ood(
     plot: Path | None = typer.Option(
         None, help="Plot histograms and ROC curves, or the most unusual images.", metavar="FILE"
     ),
+    device: str = options.DEVICE,
     data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
     """Detect out-of-distribution images."""
     with console.guard(debug):
+        options.check_device(device)
         if bool(outside) == bool(images):
             raise UsageError(
                 "give out-of-distribution datasets, --out NAME, or a folder of images, --images DIR --csv FILE"
@@ -62,7 +64,7 @@ def ood(
         for path in (plot, csv):
             if path is not None:
                 check_writable(path)
-        detector = _detector(known, model, score, label, n, seed, data_dir)
+        detector = _detector(known, model, device, score, label, n, seed, data_dir)
         if images and csv:
             _score_folder(detector, images, csv, keep, plot, as_json)
         else:
@@ -74,6 +76,7 @@ def ood(
 def _detector(
     inside: DatasetName,
     model: str | None,
+    device: str,
     score: str | None,
     label: str | None,
     n: int | None,
@@ -88,7 +91,7 @@ def _detector(
     from ebmctl.evaluation.ood import Detector, Settings
     from ebmctl.models.model import load
 
-    loaded = load(model or _default_model(inside))
+    loaded = load(model or _default_model(inside), device)
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
 
 

@@ -30,11 +30,13 @@ def sample(
     label: str | None = options.LABEL,
     chain: Path | None = options.CHAIN,
     seed: int = options.SEED,
+    device: str = options.DEVICE,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
     """Sample images from a trained model (Algorithm 2)."""
     with console.guard(debug):
+        options.check_device(device)
         from ebmctl.models.zoo import find_model
 
         folder = find_model(model)
@@ -45,7 +47,7 @@ def sample(
         from ebmctl.models.pictures import save_gif, save_grid
         from ebmctl.models.sampling import draw
 
-        loaded = load(folder)
+        loaded = load(folder, device)
         plan = loaded.recipe.sampling_plan(
             flow_steps=flow_steps,
             rounds=rounds,

@@ -42,7 +42,7 @@ def train(
         None, "--time", help="Stop after this time: 90s, 3m, 12h, 2d.", metavar="TIME"
     ),
     seed: int | None = typer.Option(None, help="Random seed.", metavar="N"),
-    device: str = typer.Option("auto", help="Device to train on.", metavar="auto|cpu|cuda|mps"),
+    device: str = options.DEVICE,
     precision: str = options.PRECISION,
     compile: str = options.COMPILE,
     processes: int = typer.Option(1, help="Number of processes on this machine.", metavar="N"),
@@ -56,7 +56,7 @@ def train(
 ) -> None:
     """Train an energy-based model on a dataset or a folder of images."""
     with console.guard(debug):
-        console.choice("--device", device, ["auto", "cpu", "cuda", "mps"])
+        options.check_device(device)
         options.check_form(precision, compile)
         console.choice("--log-with", log_with, ["tensorboard", "wandb", "trackio"])
         seconds = parse_time(time_limit) if time_limit else None

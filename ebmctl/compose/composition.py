@@ -48,10 +48,12 @@ PLAIN = Algebra(shared=False, strength=1.0, or_temperature=1.0, not_weight=0.001
 
 
 class Vocabulary:
-    """The concepts of a family by name, from the zoo and of the user's own."""
+    """The concepts of a family by name, from the zoo and of the user's own, whose models are loaded to a device."""
 
-    def __init__(self, family: str, entries: Mapping[str, ZooModel | Path]) -> None:
-        self.family, self.entries = family, entries
+    def __init__(
+        self, family: str, entries: Mapping[str, ZooModel | Path], device: str | torch.device = "auto"
+    ) -> None:
+        self.family, self.entries, self.device = family, entries, device
         self.loaded: dict[str, Model] = {}
 
     def model(self, name: str) -> Model:
@@ -60,7 +62,7 @@ class Vocabulary:
             raise UsageError(f"unknown concept '{name}'; {self.family} has {', '.join(sorted(self.entries))}")
         if name not in self.loaded:
             entry = self.entries[name]
-            found = load(entry.name if isinstance(entry, ZooModel) else entry)
+            found = load(entry.name if isinstance(entry, ZooModel) else entry, self.device)
             if not found.config.labels:
                 raise UsageError(f"the model of '{name}' is unconditional; train it with --label")
             self.loaded[name] = found
@@ -96,7 +98,9 @@ def families() -> list[str]:
     return sorted({entry.family for entry in zoo().values() if entry.family})
 
 
-def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]) -> Vocabulary:
+def vocabulary(
+    family: str | None, own: Mapping[str, Path], names: Sequence[str], device: str | torch.device = "auto"
+) -> Vocabulary:
     """The concepts to choose from: those of a family, or of the one that has all names, with the user's own on top.
 
     Unpublished concepts are included only if their family is named.
@@ -110,7 +114,7 @@ def vocabulary(family: str | None, own: Mapping[str, Path], names: Sequence[str]
     missing = set(names) - set(own)
     fitting = [name for name, entries in known.items() if missing and missing <= set(entries)]
     chosen = family or next(iter(["faces"] if "faces" in fitting else fitting), None if own else "faces")
-    return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own})
+    return Vocabulary(chosen or "your own", {**known.get(chosen or "", {}), **own}, device)
 
 
 def same_without_label(first: Model, second: Model) -> bool:

@@ -49,6 +49,7 @@ class Check:
         terms = expression.terms if isinstance(expression, And) else (expression,)
         decide = _decide(self.composed, self.judge.config.heads, self.judge.decide(samples))
         found = {_name(term): holds(term, decide) for term in terms}
+        samples = samples.cpu()  # as the held-out images are
         alike, all_of_them = self._held_out(seed)
         reference = alike if len(alike) > 1 else all_of_them
         return CompositionResult(
@@ -84,7 +85,8 @@ def prepare(composed: Composition, classifier: str | None = None) -> Check:
     Raises EbmctlError if it or the held-out images are not available, UsageError for a concept unknown to it.
     """
     name = composed.first.recipe.data.dataset
-    judge = load_classifier(classifier) if classifier else default_classifier(str(name))
+    device = composed.first.device
+    judge = load_classifier(classifier, device) if classifier else default_classifier(str(name), device)
     channels, size, _ = composed.first.shape
     if (judge.config.channels, judge.config.size) != (channels, size):
         raise UsageError(f"the classifier of {judge.config.dataset} expects images of another size")

@@ -128,8 +128,8 @@ def find_extractor(name: str | None, dataset: DatasetName, weights: Path | None,
     if name == INCEPTION or weights or (name is None and not dataset.offline):
         return InceptionExtractor(weights, device)
     if name:
-        return ClassifierExtractor(name, load_classifier(name))
+        return ClassifierExtractor(name, load_classifier(name, device))
     try:
-        return ClassifierExtractor(f"classifier.{dataset}", default_classifier(str(dataset)))
+        return ClassifierExtractor(f"classifier.{dataset}", default_classifier(str(dataset), device))
     except EbmctlError as error:
         raise EbmctlError(f"{error.args[0].partition(';')[0]}; give --extractor MODEL, or inception") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torchvision.models import resnet18
 from ebmctl.data.base import ImageDataset
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.files import atomic_folder, read_json, sha256
+from ebmctl.models.device import device_of
 from ebmctl.models.tensors import read_tensors, write_tensors
 from ebmctl.models.zoo import entry_folder, find_model, zoo
 
@@ -114,14 +115,14 @@ class Classifier:
     @torch.no_grad()
     def probabilities(self, x: Tensor, batch: int = 256) -> list[Tensor]:
         """For each head (B, V) probabilities of its values, of images (B, C, H, W) in [0, 1]."""
-        logits = torch.cat([self.network(part) for part in torch.split(self._checked(x), batch)])
+        logits = torch.cat([self.network(part) for part in self._parts(x, batch)])
         sizes = [len(head.values) for head in self.config.heads]
         return [part.softmax(1) for part in torch.split(logits, sizes, 1)]
 
     @torch.no_grad()
     def features(self, x: Tensor, batch: int = 256) -> Tensor:
         """The features (B, 64) before the heads, from which quality metrics are computed."""
-        return torch.cat([self.network.features(part) for part in torch.split(self._checked(x), batch)])
+        return torch.cat([self.network.features(part) for part in self._parts(x, batch)])
 
     def decide(self, x: Tensor) -> dict[str, Tensor]:
         """The most probable value of each head, (B,) indices into its values."""
@@ -132,11 +133,17 @@ class Classifier:
         """The checksum of the weights' file; None for one that was not loaded from a file."""
         return sha256(self.source / "model.safetensors") if self.source else None
 
-    def _checked(self, x: Tensor) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where its network is; one without parameters works anywhere."""
+        return next((weights.device for weights in self.network.parameters()), torch.device("cpu"))
+
+    def _parts(self, x: Tensor, batch: int) -> Iterator[Tensor]:
+        """Images on any device, a few at a time on that of the network."""
         shape = (self.config.channels, self.config.size, self.config.size)
         if x.ndim != 4 or tuple(x.shape[1:]) != shape:
             raise UsageError(f"this classifier expects images of the shape (B, {', '.join(map(str, shape))})")
-        return x
+        return (part.to(self.device) for part in torch.split(x, batch))
 
 
 def heads_of(dataset: ImageDataset) -> tuple[Head, ...]:
@@ -171,8 +178,9 @@ def save_classifier(folder: Path, classifier: Classifier, card: str) -> None:
         (temporary / "README.md").write_text(card, encoding="utf-8")
 
 
-def load_classifier(reference: str | Path) -> Classifier:
+def load_classifier(reference: str | Path, device: str | torch.device = "auto") -> Classifier:
     """Load a classifier from its folder or its name in the zoo; raises EbmctlError with one line."""
+    where = device_of(device)
     folder = find_model(str(reference))
     path, weights = folder / "config.json", folder / "model.safetensors"
     document = read_json(path)
@@ -193,12 +201,12 @@ def load_classifier(reference: str | Path) -> Classifier:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         raise EbmctlError(f"{weights}: the weights do not fit the network in config.json") from error
-    return Classifier(config, network.eval().requires_grad_(False), folder)
+    return Classifier(config, network.eval().requires_grad_(False).to(where), folder)
 
 
-def default_classifier(dataset: str) -> Classifier:
+def default_classifier(dataset: str, device: str | torch.device = "auto") -> Classifier:
     """The zoo's classifier of a dataset; raises EbmctlError where it has none."""
     for entry in zoo().values():
         if entry.kind == KIND and entry.dataset == dataset:
-            return load_classifier(entry_folder(entry))
+            return load_classifier(entry_folder(entry), device)
     raise EbmctlError(f"the zoo has no classifier of {dataset}; give --classifier FOLDER")

@@ -16,6 +16,7 @@ from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.noise import seeded
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
+from ebmctl.models.device import device_of
 from ebmctl.models.folder import ModelConfig, load_model
 from ebmctl.models.sampling import draw
 from ebmctl.models.zoo import find_model
@@ -50,7 +51,8 @@ class Model:
     def energy(self, x: Tensor, label: str | None = None) -> Tensor:
         """Energies (B,) of images (B, C, H, W) in [0, 1]; low for what looks like the data.
 
-        Raises UsageError for images of another shape, and for a label that the model does not know.
+        The images may be on any device; the energies are on the model's. Raises UsageError for images of another
+        shape, and for a label that the model does not know.
         """
         return self.terms(x, label).sum(1)
 
@@ -62,7 +64,7 @@ class Model:
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise UsageError(f"this model expects images of the shape (B, {', '.join(map(str, self.shape))})")
-        return self.given(label).terms(x)
+        return self.given(label).terms(x.to(self.device))
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,) of images (B, C, H, W) in [0, 1], as a function that gradients go through."""
@@ -107,14 +109,16 @@ class Model:
         return next(self.network.parameters()).device
 
 
-def load(reference: str | Path, device: str | torch.device = "cpu") -> Model:
+def load(reference: str | Path, device: str | torch.device = "auto") -> Model:
     """Load a model by its reference: a model folder or run folder, a name in the zoo, or USER/REPO on the Hub.
 
-    Raises EbmctlError with one line.
+    Its device is by default the best one: a CUDA GPU where there is one, else Apple's ("mps"), else the CPU. Raises
+    EbmctlError with one line, also for a device that this machine does not have.
     """
+    where = device_of(device)  # before the weights are read, or fetched
     folder = find_model(str(reference))
     config, network = load_model(folder)
-    return Model(config, network.to(device), folder)
+    return Model(config, network.to(where), folder)
 
 
 def sample(

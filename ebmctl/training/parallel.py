@@ -10,14 +10,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ebmctl.errors import EbmctlError
+from ebmctl.models.device import device_of
 
 
 def make_accelerator(device: str, processes: int = 1) -> Accelerator:
     """The device and the processes to train with; raises EbmctlError if they are not available."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device in available and not available[device]:
-        raise EbmctlError(f"--device {device}: not available on this machine; try --device cpu")
-    accelerator = Accelerator(cpu=device == "cpu" or not any(available.values()))
+    accelerator = Accelerator(cpu=device_of(device).type == "cpu")
     if accelerator.num_processes < processes:
         raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")
     return accelerator
