@@ -73,6 +73,7 @@ class Chains:
             size = plan.sampler.options.step_size
         else:
             raise NotDrawnError(f"the sampler {plan.sampler.name} has no step size")
+        x = x.to(self.model.device)
         for _ in range(steps):
             x = (x - size * energy_gradient(self.energy, x)).clamp(0, 1)
         return x.detach()

@@ -71,7 +71,7 @@ class Likelihood:
         generator = torch.Generator().manual_seed(self.settings.seed)
         dequantised = (to_float(pixels, generator) for pixels in batches)
         with torch.no_grad():
-            parts = [self.energy(x.to(self.model.device)).double().cpu() for x in dequantised]
+            parts = [self.energy(x.to(self.model.device)).cpu().double() for x in dequantised]
         energies = torch.cat(parts)
         found = bits_per_dimension(energies, self.log_z, math.prod(self.model.shape))
         low, high = (found.low, found.high) if len(energies) > 1 else (None, None)
