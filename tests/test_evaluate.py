@@ -45,9 +45,9 @@ def test_generation_is_resumed(digits, tmp_path, monkeypatch):
     assert calls == [(3, 7)]
     assert len(list((tmp_path / "kept").rglob("*.png"))) == 6
     asked = []
-    samples = generation.samples
+    samples = generation.sample_batches
     monkeypatch.setattr(
-        generation, "samples", lambda model, plan, n, *a: asked.append(n) or samples(model, plan, n, *a)
+        generation, "sample_batches", lambda model, plan, n, *a: asked.append(n) or samples(model, plan, n, *a)
     )
     assert torch.equal(drawn(digits, tmp_path / "kept"), whole)
     assert asked == [1]

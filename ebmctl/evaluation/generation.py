@@ -18,7 +18,7 @@ from ebmctl.config.plan import SamplingPlan
 from ebmctl.core.buffer import quantize
 from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, atomic_folder, read_json
-from ebmctl.models.model import Model, samples
+from ebmctl.models.model import Model, sample_batches
 
 Progress = Callable[[int, int], None]
 DESCRIPTION = "generation.json"
@@ -56,7 +56,8 @@ class Generation:
     def _draw(self, model: Model, index: int, count: int) -> Tensor:
         digest = hashlib.sha256(f"{self.seed} {index}".encode()).digest()
         seed = int.from_bytes(digest[:6], "big")  # a batch's own, whatever was drawn before
-        return quantize(samples(model, self.plan, count, seed, self.label)).cpu()
+        batches = sample_batches(model, self.plan, count, seed, self.label)
+        return torch.cat([quantize(images).cpu() for images in batches])
 
     def _describe(self, model: Model, keep: Path) -> None:
         # without their number: more of the same can be added

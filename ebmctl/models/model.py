@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
 from ebmctl.models.device import device_of
 from ebmctl.models.folder import ModelConfig, load_model
-from ebmctl.models.sampling import draw
+from ebmctl.models.memory import check_fits, free_bytes, rows_of
+from ebmctl.models.sampling import batches, draw
 from ebmctl.models.zoo import find_model
 
 
@@ -64,7 +66,9 @@ class Model:
         """
         if x.ndim != 4 or tuple(x.shape[1:]) != self.shape:
             raise UsageError(f"this model expects images of the shape (B, {', '.join(map(str, self.shape))})")
-        return self.given(label).terms(x.to(self.device))
+        energy = self.given(label)
+        rows = rows_of(energy, len(x), self.shape, self.device)
+        return torch.cat([energy.terms(part.to(self.device)) for part in torch.split(x, rows)])
 
     def __call__(self, x: Tensor) -> Tensor:
         """The energy (B,) of images (B, C, H, W) in [0, 1], as a function that gradients go through."""
@@ -140,7 +144,8 @@ def sample(
     (Equation 3), or the one after the other; each number of steps can be changed. `sampler` names another sampler,
     a plugin's too, and `sampler_options` its settings. The same seed gives the same images.
 
-    Raises UsageError for n under 1, and for a label, a sampler or a setting that is not known.
+    Raises UsageError for n under 1 or more than fit the memory, and for a label, a sampler or a setting that is not
+    known.
     """
     plan = model.recipe.sampling_plan(
         flow_steps=flow_steps,
@@ -155,5 +160,14 @@ def sample(
 
 def samples(model: Model, plan: SamplingPlan, n: int, seed: int, label: str | None = None) -> Tensor:
     """The same by a plan."""
-    *_, last = draw(model.fixed(label), plan, n, seeded(seed, model.device))
-    return last
+    size = 4 * n * math.prod(plan.shape)
+    check_fits(f"{n:,} images", size, free_bytes(model.device), "draw them in several calls with other seeds")
+    return torch.cat(list(sample_batches(model, plan, n, seed, label)))
+
+
+def sample_batches(model: Model, plan: SamplingPlan, n: int, seed: int, label: str | None = None) -> Iterator[Tensor]:
+    """The same, batch after batch (B, C, H, W), none of which is kept."""
+    energy, generator = model.fixed(label), seeded(seed, model.device)
+    for count in batches(n):
+        *_, last = draw(energy, plan, count, generator)
+        yield last

@@ -14,6 +14,18 @@ from ebmctl.core.langevin import Reporting, Sampler
 from ebmctl.core.noise import gaussian_noise, uniform_noise
 from ebmctl.core.sampling import Augmentation, Moment, chain
 from ebmctl.errors import UsageError
+from ebmctl.models.memory import in_rows
+
+BATCH = 512  # chains that share random numbers: always so many, that a seed gives the same images on any machine
+
+
+def batches(n: int) -> Iterator[int]:
+    """The sizes of the batches in which n images are drawn, one after the other by the same generator.
+
+    Raises UsageError for n under 1.
+    """
+    _check(n)
+    return (min(BATCH, n - low) for low in range(0, n, BATCH))
 
 
 def start_noise(plan: SamplingPlan, n: int, generator: torch.Generator) -> Tensor:
@@ -40,10 +52,11 @@ def draw(
     """Chains of any energy by a plan, (n, C, H, W) in [0, 1]: `plan.frames` pictures, the last being the samples.
 
     They are shown as noise, on some steps of the flow, and after each round. Returns what the sampler reports of its
-    steps (see `core.langevin.Reporting`). Raises UsageError for n under 1.
+    steps (see `core.langevin.Reporting`). So many chains at a time go through the energy as fit the memory. Raises
+    UsageError for n under 1.
     """
-    if n < 1:
-        raise UsageError(f"the number of samples must be at least 1, not {n}")
+    _check(n)
+    energy = in_rows(energy, n, plan.shape, generator.device)
     sampler, augmentation = make_parts(plan, generator)
     x = start_noise(plan, n, generator)
     for moment in chain(energy, x, plan.flow, plan.rounds, sampler, augmentation, generator):
@@ -51,3 +64,8 @@ def draw(
             continue
         yield moment.images
     return sampler.report() if isinstance(sampler, Reporting) else {}
+
+
+def _check(n: int) -> None:
+    if n < 1:
+        raise UsageError(f"the number of samples must be at least 1, not {n}")
