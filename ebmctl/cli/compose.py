@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ebmctl.cli import console, options
-from ebmctl.cli.sample import check_pictures, run_chains, sampler_options
+from ebmctl.cli.drawing import check_count, check_pictures, draw_all
+from ebmctl.cli.sample import sampler_options
 from ebmctl.compose import expression as expressions
 from ebmctl.errors import UsageError
 
@@ -78,6 +79,7 @@ def compose(
             sampler=sampler,
             sampler_options=sampler_keys,
         )
+        check_count(n, plan, chain is not None, "for more, draw several pictures with other seeds, --seed")
         judge = None
         if check:
             from ebmctl.evaluation.composition import prepare
@@ -108,20 +110,21 @@ def _draw_and_show(
 ) -> None:
     from ebmctl.core.noise import seeded
     from ebmctl.models.pictures import save_gif, save_grid
-    from ebmctl.models.sampling import draw
 
     began = time.monotonic()
-    chains = draw(composed, plan, n, seeded(seed, composed.first.device))
-    drawn, report = run_chains(chains, plan.frames, keep=chain is not None)
+    generator = seeded(seed, composed.first.device)
+    frames, samples, report = draw_all(
+        composed, plan, n, generator, lambda images: images if judge else images[:, :0], chain is not None
+    )
     result: dict[str, Any] = {"expression": str(composed.expression), **composed.described(), "seed": seed, "n": n}
     text = {key: str(value) for key, value in result.items()}
-    save_grid(out, drawn[-1], {**text, "software": "ebmctl"})
+    save_grid(out, frames[-1], {**text, "software": "ebmctl"})
     if chain:
-        save_gif(chain, drawn)
+        save_gif(chain, frames)
         console.say(f"the chains are in {chain}")
     console.say(f"{out} sampled in {time.monotonic() - began:.0f} s")
     if judge:
-        console.show_result(judge(drawn[-1], seed, str(out), report, command), as_json)
+        console.show_result(judge(samples, seed, str(out), report, command), as_json)
         return
     result |= {"output": str(out), **report}
     if as_json:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from ebmctl.cli import console, options
+from ebmctl.cli.drawing import check_count, check_pictures, draw_all
 from ebmctl.config import conversion
-from ebmctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def sample(
@@ -45,7 +40,6 @@ def sample(
         from ebmctl.core.noise import seeded
         from ebmctl.models.model import load
         from ebmctl.models.pictures import save_gif, save_grid
-        from ebmctl.models.sampling import draw
 
         loaded = load(folder, device)
         plan = loaded.recipe.sampling_plan(
@@ -56,47 +50,19 @@ def sample(
             sampler=sampler,
             sampler_options=sampler_keys,
         )
-        chains = draw(loaded.fixed(label), plan, n, seeded(seed, loaded.device))
-        drawn, report = run_chains(chains, plan.frames, keep=chain is not None)
-        energies = loaded.energy(drawn[-1], label)
-        save_grid(out, drawn[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
+        check_count(n, plan, chain is not None, f"for more: ebmctl evaluate {model} -n {n} --keep DIR")
+        generator = seeded(seed, loaded.device)
+        frames, energies, report = draw_all(
+            loaded.fixed(label), plan, n, generator, lambda images: loaded.energy(images, label), chain is not None
+        )
+        save_grid(out, frames[-1], {"model": model, "seed": str(seed), "software": "ebmctl"})
         if chain:
-            save_gif(chain, drawn)
+            save_gif(chain, frames)
             console.say(f"the chains are in {chain}")
         result = {"output": str(out), "n": n, "seed": seed, "energies": [round(e, 6) for e in energies.tolist()]}
         if not as_json:
             result["energies"] = f"{energies.mean():.4f} on average, from {energies.min():.4f} to {energies.max():.4f}"
         console.show(result | report, as_json)
-
-
-def run_chains(
-    chains: Generator[Tensor, None, dict[str, float]], count: int, keep: bool
-) -> tuple[list[Tensor], dict[str, float]]:
-    """The `count` frames of chains, or without `keep` only the last one, and what the sampler reports about its steps.
-
-    Shows the progress.
-    """
-    kept: list[Tensor] = []
-    with console.TaskProgress(transient=True) as progress:
-        for index in itertools.count():
-            try:
-                frame = next(chains)
-            except StopIteration as end:
-                return kept, end.value
-            kept = [*kept, frame] if keep else [frame]
-            progress("sampling", index, count - 1)
-    raise AssertionError
-
-
-def check_pictures(out: Path, chain: Path | None) -> None:
-    """Raise UsageError or EbmctlError if the image file or the animation can't be written."""
-    from ebmctl.files import check_writable
-
-    for path, known in ((out, (".png", ".jpg", ".jpeg", ".webp")), (chain, (".gif",))):
-        if path is not None and path.suffix.lower() not in known:
-            raise UsageError(f"{path}: the file name must end in {' or '.join(known)}")
-        if path is not None:
-            check_writable(path)
 
 
 def sampler_options(assignments: list[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ebmctl.models import hub, zoo
 from ebmctl.models.card import without_paths
 from ebmctl.models.folder import ModelConfig
 from ebmctl.models.model import load
+from ebmctl.models.pictures import most_images
 from ebmctl.publish.card import model_card
 from ebmctl.publish.curves import in_markdown
 from ebmctl.training.folder import RunFolder
@@ -49,6 +50,8 @@ def package(
     if samples < 0:
         raise UsageError(f"--samples must be 0 or more, not {samples}")
     model = load(reference)
+    if samples > (most := most_images(*model.shape[1:])):
+        raise UsageError(f"--samples must be at most {most:,}, what a picture holds, not {samples}")
     source = model.source
     assert source is not None
     checksum = sha256(source / hub.WEIGHTS)
