@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 QUALITY = ("fid", "is", "kid", "prc")
 METRICS = (*QUALITY, "bits")
 SPLITS = ("train", "test")
+MOST_LEVELS = 1_000_000  # each is a step of all chains
 DEFAULT = ",".join(QUALITY)
 
 
@@ -85,6 +86,8 @@ def evaluate(
         for option, value, least in (("-n", n, 10), ("--batch", batch, 1), ("--real", real, 10)):
             if value is not None and value < least:
                 raise UsageError(f"{option} must be at least {least}, not {value}")
+        if levels > MOST_LEVELS:
+            raise UsageError(f"--levels must be at most {MOST_LEVELS}, not {levels}")
         if levels < 1 or chains < 2 or not temperature > 0:
             raise UsageError("--levels must be at least 1, --chains at least 2, --temperature above 0")
         named = DatasetName.parse(data).checked() if data is not None else None

@@ -22,6 +22,7 @@ from ebmctl.evaluation.likelihood import Likelihood, LikelihoodSettings
 from ebmctl.evaluation.panels import new_figure
 from ebmctl.evaluation.paper_figures import PaperFigures
 from ebmctl.evaluation.results import Metric
+from ebmctl.models.memory import free_bytes
 from ebmctl.models.model import Model
 
 FIGURE_SAMPLES = 300
@@ -88,6 +89,8 @@ class Evaluation:
             need_fidelity("metrics")
         extractor = self._extractor(request)
         if request.quality and extractor:
+            many, free = request.generation, free_bytes(torch.device("cpu"))
+            quality.check_memory(extractor, self.model.shape, many.n, many.batch, free)
             self.quality(request.quality, extractor, request.generation, request.keep)
         if "bits" in request.metrics:
             self.likelihood(request.likelihood, request.generation.n)

@@ -48,7 +48,7 @@ def score_folder(
         writer = csv.writer(file)
         writer.writerow(["file", detector.score_name, "percentile", "unusual"])
         for rows, images in _batches(detector, files, skipped):
-            values = detector.score(detector.energy, images.to(detector.model.device)).cpu().double()
+            values = detector.of_images(detector.score, [images])
             for row, value, image in zip(rows, values.tolist(), images, strict=True):
                 if not np.isfinite(value):
                     raise EbmctlError(f"the score of {printable(files[row])} is NaN or infinite")

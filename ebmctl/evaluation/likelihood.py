@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from ebmctl.core.ais import AisConfig, Box, LogZ, Progress, log_partition
-from ebmctl.core.energy import Energy
+from ebmctl.core.energy import Conditioned, Energy
 from ebmctl.core.noise import seeded
 from ebmctl.data.transform import to_float
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.results import Metric
+from ebmctl.models.memory import check_fits, free_bytes, in_rows
 from ebmctl.models.model import Model
 
 LEVELS = 256  # of a pixel
+BATCH = 256  # of the images that `bits` is given, at most
+CHAIN_TENSORS = 8  # of the size of all chains, during a trajectory
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,13 @@ class Likelihood:
 
     def __init__(self, model: Model, settings: LikelihoodSettings, progress: Progress | None = None) -> None:
         self.model, self.settings = model, settings
+        # the weights of chains are double, which Apple's GPUs do not have
+        self.device = torch.device("cpu") if model.device.type == "mps" else model.device
+        chains = settings.ais.chains
+        size = CHAIN_TENSORS * 4 * chains * math.prod(model.shape)
+        check_fits(f"--chains {chains}: so many chains", size, free_bytes(self.device), "give fewer --chains")
         self.energy = self._energy()
-        generator = seeded(settings.seed, model.device)
+        generator = seeded(settings.seed, self.device)
         try:
             self.log_z = log_partition(self.energy, Box(), model.shape, settings.ais, generator, progress=progress)
         except ValueError as error:
@@ -71,14 +79,17 @@ class Likelihood:
         generator = torch.Generator().manual_seed(self.settings.seed)
         dequantised = (to_float(pixels, generator) for pixels in batches)
         with torch.no_grad():
-            parts = [self.energy(x.to(self.model.device)).cpu().double() for x in dequantised]
+            parts = [self.energy(x.to(self.device)).cpu().double() for x in dequantised]
         energies = torch.cat(parts)
         found = bits_per_dimension(energies, self.log_z, math.prod(self.model.shape))
         low, high = (found.low, found.high) if len(energies) > 1 else (None, None)
         return Metric(found.value, low=low, high=high, n=len(energies), temperature=self.settings.temperature)
 
     def _energy(self) -> Energy:
-        energy, temperature = self.model.fixed(self.settings.label), self.settings.temperature
+        temperature, most = self.settings.temperature, max(self.settings.ais.chains, BATCH)
+        fixed = self.model.fixed(self.settings.label)  # a copy
+        label = None if fixed.label is None else fixed.label.to(self.device)
+        energy = in_rows(Conditioned(fixed.network.to(self.device), label), most, self.model.shape, self.device)
         return lambda x: energy(x) / temperature
 
 

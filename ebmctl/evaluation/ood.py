@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ebmctl.config.dataset import DatasetName
@@ -18,6 +20,7 @@ from ebmctl.evaluation.images import EvaluationImages
 from ebmctl.evaluation.intervals import Interval
 from ebmctl.evaluation.metrics import intervals
 from ebmctl.evaluation.results import OutlierResult, OutlierRow
+from ebmctl.models.memory import rows_of
 from ebmctl.models.model import Model
 
 SCORES = ("energy", "typicality", "gradient")
@@ -67,11 +70,20 @@ class Detector:
     def of_set(self, name: DatasetName, split: Split = "test") -> Scored:
         """A dataset's scores; raises EbmctlError that names the first image whose score is not finite."""
         images = EvaluationImages(self._open(name, split), str(name), self.settings.n, self.settings.seed, split=split)
-        found = scores.scored(self.score, self.energy, (x.to(self.model.device) for x in images))
+        found = self.of_images(self.score, images)
         bad = (~found.isfinite()).nonzero().flatten()
         if len(bad):
             raise EbmctlError(f"the score of image {images.rows[int(bad[0])]} of {name} ({split}) is NaN or infinite")
         return Scored(str(name), found, images.fingerprint)
+
+    def of_images(self, score: scores.Score, batches: Iterable[Tensor]) -> Tensor:
+        """A score (N,) of batches of images (B, C, H, W) in [0, 1], so many at a time as fit the model's memory."""
+        return scores.scored(score, self.energy, itertools.chain.from_iterable(map(self._fitting, batches)))
+
+    def _fitting(self, images: Tensor) -> Iterator[Tensor]:
+        device = self.model.device
+        rows = rows_of(self.energy, len(images), self.model.shape, device)
+        return (part.to(device) for part in torch.split(images, rows))
 
     def compare(self, outside: Sequence[DatasetName]) -> Iterator[Comparison]:
         """The inside set first, then each outside one with its metrics."""
@@ -118,8 +130,7 @@ class Detector:
             train = EvaluationImages(
                 self._open(self.inside, "train"), str(self.inside), TRAINING_IMAGES, self.settings.seed
             )
-            energies = scores.scored(scores.energy, self.energy, (x.to(self.model.device) for x in train))
-            return scores.typicality(float(energies.mean()))
+            return scores.typicality(float(self.of_images(scores.energy, train).mean()))
         known = [*SCORES, *(f"scale-{index}" for index in range(self.model.scale_count))]
         if name not in known:
             raise UsageError(f"--score must be {', '.join(known[:-1])} or {known[-1]}, not '{name}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from ebmctl.errors import UsageError
 from ebmctl.evaluation.extractors import Extractor, Features, need_fidelity
 from ebmctl.evaluation.results import Metric
+from ebmctl.models.memory import check_fits
 
 METRICS = ("fid", "is", "kid", "prc")
 FEWEST = 10  # images that the Inception score's ten splits need
@@ -22,6 +24,15 @@ def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:
     """The features and logits of all uint8 images together."""
     parts = [extractor(pixels) for pixels in batches]
     return Features(torch.cat([part.features for part in parts]), torch.cat([part.logits for part in parts]))
+
+
+def check_memory(extractor: Extractor, shape: tuple[int, ...], n: int, batch: int, free: int) -> None:
+    """Raise UsageError where a batch of images (C, H, W), or the features of all n, are more than the free memory."""
+    size = min(batch, n) * math.prod(shape)
+    check_fits(f"--batch {batch}: the images", size, free, "give a smaller --batch")
+    one = extractor(torch.zeros(1, *shape, dtype=torch.uint8))
+    size = 2 * n * (one.features.nbytes + one.logits.nbytes)  # in parts and joined
+    check_fits(f"-n {n}: the features of so many images", size, free, "give a smaller -n")
 
 
 def compute_metrics(

@@ -44,5 +44,5 @@ def gradient(model: Conditioned, x: Tensor) -> Tensor:
 
 
 def scored(score: Score, energy: Conditioned, batches: Iterable[Tensor]) -> Tensor:
-    """The scores (N,) of batches of images (B, C, H, W) in [0, 1] under an energy."""
-    return torch.cat([score(energy, x) for x in batches]).cpu().double()
+    """The scores (N,), on the CPU, of batches of images (B, C, H, W) in [0, 1], on the energy's device, that fit it."""
+    return torch.cat([score(energy, x).cpu() for x in batches]).double()
