@@ -22,7 +22,8 @@ class ReplayBuffer:
     """
 
     def __init__(self, capacity: int, shape: tuple[int, int, int], policy: Policy, device: torch.device) -> None:
-        self.images = torch.zeros(capacity, *shape, dtype=torch.uint8, device=device)
+        self._rows = torch.zeros(capacity + 1, *shape, dtype=torch.uint8, device=device)
+        self.images = self._rows[:capacity]  # the last row takes what the reservoir turns away
         self.policy = policy
         self.newest = self.images[:0]
         self.seen = 0
@@ -31,7 +32,7 @@ class ReplayBuffer:
         return min(self.seen, len(self.images))
 
     def add(self, images: Tensor, generator: torch.Generator) -> None:
-        """Add images (B, C, H, W) in [0, 1]."""
+        """Add images (B, C, H, W) in [0, 1]. No shape depends on a value: a GPU would have to be waited for."""
         capacity = len(self.images)
         arrival = torch.arange(self.seen, self.seen + len(images), device=images.device)
         if self.policy == "fifo":
@@ -39,9 +40,9 @@ class ReplayBuffer:
         else:
             uniform = torch.rand(len(images), generator=generator, device=images.device, dtype=torch.float64)
             slot = torch.where(arrival < capacity, arrival, (uniform * (arrival + 1)).long())
-        kept = last_of_each(slot, capacity)
+            slot = slot.clamp_max(capacity)
         self.newest = quantize(images)
-        self.images[slot[kept]] = self.newest[kept]
+        self._rows[slot] = self.newest[last_of_each(slot, capacity + 1)]
         self.seen += len(images)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -62,13 +63,11 @@ class ReplayBuffer:
         self.seen = seen
 
 
-def last_of_each(slot: Tensor, capacity: int) -> Tensor:
-    """Indices of the entries with slot < capacity, without those that a later entry of the same slot overwrites.
+def last_of_each(slot: Tensor, slots: int) -> Tensor:
+    """For each entry of `slot` (B,), below `slots`, the index (B,) of the last entry of the same slot.
 
-    Writing a slot twice in one indexed assignment has no defined order.
+    Writing a slot twice in one indexed assignment has no defined order: so each entry writes what the last does.
     """
     position = torch.arange(len(slot), device=slot.device)
-    last = torch.full((capacity,), -1, device=slot.device)
-    inside = slot < capacity
-    last.scatter_reduce_(0, slot[inside], position[inside], "amax")
-    return position[inside][last[slot[inside]] == position[inside]]
+    last = torch.zeros(slots, dtype=torch.long, device=slot.device).scatter_reduce_(0, slot, position, "amax")
+    return last[slot]

@@ -88,8 +88,27 @@ def test_a_resumed_reservoir_knows_how_many_images_it_has_seen(generator):
 
 
 def test_last_of_each():
-    slot = torch.tensor([3, 0, 3, 9, 0, 1])
-    assert last_of_each(slot, 4).tolist() == [2, 4, 5]
+    slot = torch.tensor([3, 0, 3, 4, 0, 1, 4])
+    assert last_of_each(slot, 5).tolist() == [2, 4, 2, 6, 4, 5, 6]
+
+
+@pytest.mark.parametrize("policy", ["reservoir", "fifo"])
+def test_of_images_for_one_place_the_last_is_kept(policy, generator):
+    """As if images were added one by one, also where a batch is larger than the buffer."""
+    buffer, expected, seen = make(7, policy), [0] * 7, 0
+    for size in (5, 20, 3, 9):
+        values = torch.randint(1, 256, (size,), generator=generator)
+        again = torch.Generator()
+        again.set_state(generator.get_state())
+        buffer.add(values.view(-1, 1, 1, 1) / 255, generator)
+        uniform = torch.rand(size, generator=again, dtype=torch.float64).tolist()
+        for share, value in zip(uniform, values.tolist(), strict=True):
+            place = seen % 7 if policy == "fifo" or seen < 7 else int(share * (seen + 1))
+            if place < 7:
+                expected[place] = value
+            seen += 1
+        assert buffer.images.flatten().tolist() == expected
+    assert len(buffer.state_dict()["images"]) == 7
 
 
 def test_state_round_trip(generator):
