@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ebmctl.core.config import AugmentConfig
 
 LUMA = (0.299, 0.587, 0.114)
+YIQ = (LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 
 
 def augmentation(config: AugmentConfig, generator: torch.Generator) -> Callable[[Tensor], Tensor]:
@@ -43,6 +44,21 @@ def _happens(probability: float, x: Tensor, generator: torch.Generator) -> Tenso
     return torch.rand(len(x), generator=generator, device=x.device) < probability
 
 
+@functools.lru_cache
+@torch.inference_mode(False)
+def _constant(values: tuple[object, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A constant on a device, made once: every copy from the host would wait for what the device has to do."""
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+@functools.lru_cache
+@torch.inference_mode(False)
+def _from_yiq(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The matrix (3, 3) from YIQ to RGB, inverted once: an inversion waits for its result."""
+    inverse: Tensor = torch.linalg.inv(_constant(YIQ, device, dtype))
+    return inverse
+
+
 def draw_crops(x: Tensor, smallest: float, generator: torch.Generator) -> Tensor:
     """Random crops (B, 4) as centre x, centre y, width, height in shares of the image.
 
@@ -63,7 +79,8 @@ def draw_crops(x: Tensor, smallest: float, generator: torch.Generator) -> Tensor
 
 def crop_and_flip(x: Tensor, smallest: float, flip: float, generator: torch.Generator) -> Tensor:
     """Crop each image, resize the crop to the full size (bilinear), and flip it left to right, in one resampling."""
-    crops = draw_crops(x, smallest, generator) if smallest < 1 else x.new_tensor([[0.5, 0.5, 1, 1]]).expand(len(x), 4)
+    whole = _constant((0.5, 0.5, 1.0, 1.0), x.device, x.dtype).expand(len(x), 4)
+    crops = draw_crops(x, smallest, generator) if smallest < 1 else whole
     sign = 1 - 2 * _happens(flip, x, generator).to(x.dtype)
     zero = torch.zeros_like(sign)
     across = torch.stack([crops[:, 2] * sign, zero, 2 * crops[:, 0] - 1], dim=1)
@@ -89,7 +106,7 @@ def distort_color(x: Tensor, strength: float, probability: float, generator: tor
     if x.shape[1] != 3:
         offset = (1 - contrast) * brightness * mean.mean(1, keepdim=True)
         return torch.addcmul(offset, pixels, contrast * brightness).clamp_(0, 1).view_as(x)
-    luma = x.new_tensor([LUMA])  # (1, 3)
+    luma = _constant((LUMA,), x.device, x.dtype)  # (1, 3)
     offset = (1 - contrast) * brightness * (luma @ mean)  # grey, which saturation and hue leave as it is
     desaturated = torch.eye(3, device=x.device, dtype=x.dtype) * saturation + (1 - saturation) * luma
     matrix = hue_rotation(turn * happens, x) @ desaturated * (contrast * brightness)
@@ -98,18 +115,18 @@ def distort_color(x: Tensor, strength: float, probability: float, generator: tor
 
 def hue_rotation(angle: Tensor, like: Tensor) -> Tensor:
     """Matrices (B, 3, 3) that turn the chroma of RGB colours by an angle and keep the luma (in YIQ)."""
-    to_yiq = like.new_tensor([LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
+    to_yiq = _constant(YIQ, like.device, like.dtype)
     cos, sin = angle.cos(), angle.sin()
     turn = torch.zeros(len(angle), 3, 3, device=like.device, dtype=like.dtype)
     turn[:, 0, 0] = 1
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
-    result: Tensor = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    result: Tensor = _from_yiq(like.device, like.dtype) @ turn @ to_yiq
     return result
 
 
 def lose_color(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Replace the three channels by their luma, with the probability given."""
-    grey = (x.new_tensor(LUMA)[:, None, None] * x).sum(1, keepdim=True)
+    grey = (_constant(LUMA, x.device, x.dtype)[:, None, None] * x).sum(1, keepdim=True)
     return torch.where(_happens(probability, x, generator)[:, None, None, None], grey, x)
 
 
@@ -117,7 +134,7 @@ def blur(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """Gaussian blur with a kernel of 5 pixels and sigma uniform in [0.1, 2], with the probability given."""
     sigma = _uniform(0.1, 2.0, (len(x), 1), x, generator)
     kernel = torch.exp(-(torch.arange(-2, 3, device=x.device, dtype=x.dtype) ** 2) / (2 * sigma**2))
-    identity = x.new_tensor([0.0, 0.0, 1.0, 0.0, 0.0])
+    identity = _constant((0.0, 0.0, 1.0, 0.0, 0.0), x.device, x.dtype)
     kernel = torch.where(_happens(probability, x, generator)[:, None], kernel, identity)
     kernel = (kernel / kernel.sum(1, keepdim=True)).T[:, :, None, None, None]  # (5, B, 1, 1, 1)
     height, width = x.shape[2:]

@@ -199,3 +199,15 @@ def test_switched_off(images, generator):
 def test_settings_are_checked(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         AugmentConfig(**values)
+
+
+def test_constants_made_without_gradients_serve_with_them(images, generator):
+    """They are kept from call to call; a tensor of inference mode could not be saved for a backward pass."""
+    augment._constant.cache_clear()
+    augment._from_yiq.cache_clear()
+    config = AugmentConfig()
+    with torch.inference_mode():
+        augment.augment(images, config, generator)
+    x = images.clone().requires_grad_()
+    augment.augment(x, config, generator).sum().backward()
+    assert x.grad.isfinite().all()
