@@ -48,10 +48,10 @@ class EnergyMatching(Objective):
         time = torch.rand(len(positives), generator=self.generator, device=positives.device)
         if self.config.matching_weight:
             yield matching_loss(energy, noise, positives, time, self.config.matching_weight)
-        if self.config.label_weight and label is not None and (known := label.any(1)).any():
+        if self.config.label_weight and label is not None:
             time = 1 - self.config.label_span * (1 - time)
             x = torch.lerp(noise, positives, time[:, None, None, None])
-            yield label_loss(network, x[known], time[known], label[known], self.config)
+            yield label_loss(network, x, time, label, self.config)
         if self.config.cd_weight:
             negatives = self.negatives(Conditioned(freeze(network), label), positives)
             self.newest = negatives.clamp(0, 1)
@@ -116,6 +116,9 @@ def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor
 def label_loss(network: EnergyNetwork, x: Tensor, time: Tensor, label: Tensor, config: MatchingConfig) -> LossTerm:
     """The weighted -log p(c given x) of images (B, C, H, W) at a time (B,) of the way from noise, labels (B, L).
 
+    The mean is over the images with a label: those whose label is dropped, all 0, weigh nothing (not left out: shapes
+    that depend on values make the host wait for the device). It is 0 where no image has one.
+
     p(c given x) is proportional to exp(-E(x given c) / T) at the temperature of `path_temperature`. An addition to the
     publication, after JEM (Grathwohl et al. 2019): a label that shows in few pixels, such as a smile, hardly counts in
     the mean square over all of them.
@@ -123,8 +126,10 @@ def label_loss(network: EnergyNetwork, x: Tensor, time: Tensor, label: Tensor, c
     energies = network.label_energies(x, label.shape[1])
     target = label.argmax(1)
     logits = -energies / path_temperature(time, config.label_temperature)[:, None]
-    loss = config.label_weight * F.cross_entropy(logits, target)
-    right = (energies.argmin(1) == target).float().mean()
+    known = label.any(1)
+    share = known / known.sum().clamp_min(1)  # (B,), 1 in all
+    loss = config.label_weight * (F.cross_entropy(logits, target, reduction="none") * share).sum()
+    right = ((energies.argmin(1) == target) * share).sum()
     return LossTerm("label", loss, {"loss_label": loss.detach(), "label_accuracy": right.detach()})
 
 

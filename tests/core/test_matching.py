@@ -212,6 +212,13 @@ def test_the_label_loss_is_the_cross_entropy_of_energies() -> None:
     expected = late.log_softmax(0)[0] + halfway.log_softmax(0)[2]
     assert term.loss.item() == pytest.approx(-0.5 * expected.item() / 2)
     assert term.logs["label_accuracy"] == 0.5
+    dropped = torch.cat([label, torch.zeros(2, 3)])[[2, 0, 3, 1]]  # of images without a label nothing counts
+    time = torch.tensor([0.3, 1.0, 0.1, 0.5])
+    among = label_loss(ByLabel(), torch.rand(4, 1, 2, 2), time, dropped, config)
+    assert among.loss.item() == pytest.approx(term.loss.item())
+    assert among.logs["label_accuracy"] == 0.5
+    nothing = label_loss(ByLabel(), torch.rand(4, 1, 2, 2), time, 0 * dropped, config)
+    assert (nothing.loss, nothing.logs["label_accuracy"]) == (0, 0)
 
 
 def test_the_temperature_of_the_path_makes_matched_energies_log_densities() -> None:
