@@ -47,17 +47,15 @@ class JointEnergy(ContrastiveDivergence):
 def classification_loss(logits: Tensor, label: Tensor, weight: float) -> LossTerm:
     """The weighted cross entropy of logits (B, L) and one-hot labels (B, L), with accuracy and calibration error.
 
-    Images whose label is all 0 (`data.label_dropout`) take no part; the loss is 0 where that is every image.
+    Images whose label is all 0 (`data.label_dropout`) weigh nothing; all values are 0 where that is every image.
     """
-    known = label.any(1)
-    if not known.any():
-        return LossTerm("class", 0 * logits.sum(), {})
-    logits, classes = logits[known], label[known].argmax(1)
-    loss = weight * F.cross_entropy(logits, classes)
+    known, classes = label.any(1), label.argmax(1)
+    share = known / known.sum().clamp_min(1)  # (B,), 1 in all
+    loss = weight * (F.cross_entropy(logits, classes, reduction="none") * share).sum()
     probabilities = logits.detach().softmax(1)
     logs = {
         "loss_class": loss.detach(),
-        "accuracy": (probabilities.argmax(1) == classes).float().mean(),
-        "ece": calibration_error(probabilities, classes),
+        "accuracy": ((probabilities.argmax(1) == classes) * share).sum(),
+        "ece": calibration_error(probabilities, classes, share),
     }
     return LossTerm("class", loss, logs)

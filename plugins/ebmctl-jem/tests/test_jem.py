@@ -49,7 +49,13 @@ def test_a_label_of_zeros_is_that_of_all_images(network):
     assert torch.allclose(energy[[0, 2]], -logits[[0, 2], [0, 2]])
     term = classification_loss(logits, label, 1.0)
     assert torch.allclose(term.loss, F.cross_entropy(logits[[0, 2]], torch.tensor([0, 2])))
-    assert classification_loss(logits, 0 * label, 1.0).loss == 0
+    alone = classification_loss(logits[[0, 2]], label[[0, 2]], 1.0)
+    assert {name: float(value) for name, value in term.logs.items()} == pytest.approx(
+        {name: float(value) for name, value in alone.logs.items()}
+    )
+    assert term.logs["ece"] > 0
+    nothing = classification_loss(logits, 0 * label, 1.0)
+    assert [float(value) for value in (nothing.loss, *nothing.logs.values())] == [0] * 4
 
 
 def test_the_gradient_is_that_of_the_joint_likelihood(network):
