@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -29,8 +30,11 @@ class Sampler(Protocol):
 class Reporting(Protocol):
     """A sampler that reports metrics of its steps, which `ebmctl sample` shows and a run logs."""
 
-    def report(self) -> dict[str, float]:
-        """Metrics by name, such as the acceptance rate, of the steps since the last call."""
+    def report(self) -> Mapping[str, float | Tensor]:
+        """Metrics by name, such as the acceptance rate, of the steps since the last call.
+
+        A tensor without dimensions may stay on its device: a run reads it later, with the step's other metrics.
+        """
 
 
 @runtime_checkable

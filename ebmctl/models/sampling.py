@@ -63,7 +63,8 @@ def draw(
         if moment.after == "augmentation" or (moment.after == "flow" and moment.number not in plan.shown_steps):
             continue
         yield moment.images
-    return sampler.report() if isinstance(sampler, Reporting) else {}
+    found = sampler.report() if isinstance(sampler, Reporting) else {}
+    return {name: float(value) for name, value in found.items()}
 
 
 def _check(n: int) -> None:
