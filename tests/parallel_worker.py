@@ -23,8 +23,8 @@ def gradient(made: Trainer, rank: int, processes: int) -> torch.Tensor:
     positives, starts = torch.rand(2, JOINED, 1, 8, 8, generator=draw)
     share = slice(rank * JOINED // processes, (rank + 1) * JOINED // processes)
     made.objective.chain_starts = lambda _: starts[share]
-    gradients, _ = accumulate(made.objective.losses(made.network, positives[share], None, frozen), made.parameters)
-    return torch.cat([part.flatten() for part in made.average(gradients)])
+    found = accumulate(made.objective.losses(made.network, positives[share], None, frozen), made.parameters)
+    return torch.cat([part.flatten() for part in made.average(found.gradients)])
 
 
 def main(out: Path) -> None:

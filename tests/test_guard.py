@@ -19,16 +19,16 @@ from tests.test_run import recipe, trainer
 
 def poison(made, steps):
     """Break the network's weights right before each of some training steps, counted over all attempts."""
-    inner, calls = made.train_step, [0]
+    inner, calls = made.launch, [0]
 
     def step(batch):
         calls[0] += 1
         if calls[0] in steps:
             with torch.no_grad():
                 made.network.scales[0].head.bias.fill_(float("nan"))
-        return inner(batch)
+        inner(batch)
 
-    made.train_step = step
+    made.launch = step
 
 
 def events(made, folder):
@@ -134,15 +134,15 @@ def test_after_a_roll_back_the_guard_forgets_what_led_to_it(tmp_path, monkeypatc
     """Else the differences of the steps that are taken back would take the run back again at once."""
     monkeypatch.setattr("ebmctl.training.guard.standard_deviation", lambda _: 1.0)
     made = trainer("guard.difference=10.0", "guard.window=6", "guard.tries=1")
-    inner, calls = made.train_step, [0]
+    inner, calls = made.read, [0]
 
-    def step(batch):
-        calls[0] += 1
-        metrics = inner(batch)
-        metrics.values["energy_difference"] = 100.0 if calls[0] == 3 else 0.0
-        return metrics
+    def read():
+        for metrics in inner():
+            calls[0] += 1
+            metrics.values["energy_difference"] = 100.0 if calls[0] == 3 else 0.0
+            yield metrics
 
-    made.train_step = step
+    made.read = read
     seen = events(made, RunFolder.create(tmp_path / "run", made.recipe))
     assert sum(isinstance(event, RolledBack) for event in seen) == 1
     assert seen[-1].step == 6

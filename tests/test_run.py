@@ -172,14 +172,14 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, dama
 def test_the_best_model_is_that_of_the_smallest_difference_on_average_since_the_checkpoint_before(tmp_path):
     """Differences of either sign count against one another: the energies are to be equal, not the samples' lower."""
     made = trainer()
-    inner, differences = made.train_step, iter([-1.0, -1.0, 3.0, -3.2, 0.5, 0.5])
+    inner, differences = made.read, iter([-1.0, -1.0, 3.0, -3.2, 0.5, 0.5])
 
-    def step(batch):
-        metrics = inner(batch)
-        metrics.values["energy_difference"] = next(differences)
-        return metrics
+    def read():
+        for metrics in inner():
+            metrics.values["energy_difference"] = next(differences)
+            yield metrics
 
-    made.train_step = step
+    made.read = read
     folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     assert ebmctl.load(folder.path / "best").config.provenance["steps"] == 4

@@ -68,8 +68,10 @@ def train(
     named `EVAL_DISTANCE` decides which model is the best. Without it that is the one of the smallest energy
     difference.
 
-    Ends at the recipe's number of steps, after `seconds`, or when `stopped()` is true after a step. Only the first
-    process writes. Raises DivergedError where the guard gives up, with the last good checkpoint and model kept.
+    Ends at the recipe's number of steps, after `seconds`, or when `stopped()` is true after a step. On a GPU the
+    metrics of several steps are read together (see `Trainer.launch`), before anything that is due after a step: what is
+    saved has always been read. There the guard looks at the samples of the last of them. Only the first process
+    writes. Raises DivergedError where the guard gives up, with the last good checkpoint and model kept.
     """
     path = folder.metrics if trainer.accelerator.is_main_process else Path(os.devnull)
     with path.open("ab", buffering=0) as file, ThreadPoolExecutor(1) as pool:
@@ -93,7 +95,7 @@ class _Run:
         self.score, self.better = score, False
         self.main, self.settings = trainer.accelerator.is_main_process, trainer.recipe.run
         self.began, self.seconds = time.monotonic(), seconds
-        self.first_progress = trainer.progress
+        self.first_progress, self.reached = trainer.progress, trainer.step
         self.guard = Guard(trainer.recipe.guard, folder.read_metrics().steps)
         self.writing: Future[None] | None = None
         self.last: dict[str, Any] = {}
@@ -120,26 +122,41 @@ class _Run:
         """Train until the end, a signal or a divergence; returns the reason for the end."""
         trainer = self.trainer
         by_time = self.settings.phases_by == "time" and self.seconds is not None
-        for metrics in fit(trainer, self._progress if by_time else None):
-            self.last = metrics.values
+        for metrics in fit(trainer, self._progress if by_time else None, self._due):
+            newest = metrics.step == trainer.step  # else later steps are done, and nothing is due
+            self.last, self.reached = metrics.values, metrics.step
             self._evaluate(metrics)
             self._write(self.last)
             yield metrics
-            samples = trainer.objective.preview(64)
-            problem = self.guard.problem(self.last, samples)
+            problem = self.guard.problem(self.last, trainer.objective.preview(64) if newest else None)
             if any_process(trainer.accelerator, problem is not None):
-                raise DivergedError(f"training diverged at step {trainer.step}: {problem or 'in another process'}")
+                raise DivergedError(f"training diverged at step {metrics.step}: {problem or 'in another process'}")
             if "energy_difference" in self.last:
                 self.since_saved.append(self.last["energy_difference"])
+            if not newest:
+                continue
             if self.main and metrics.step % self.settings.preview_every == 0:
                 yield Previewed(metrics.step, self.folder.save_preview(trainer))
             due = metrics.step % self.settings.checkpoint_every == 0 and metrics.step < self.settings.steps
             if any_process(trainer.accelerator, due or self.better):
                 self.save()
-            late = self.seconds is not None and time.monotonic() - self.began >= self.seconds
-            if any_process(trainer.accelerator, self.stopped() or late):
-                return "time" if late else "interrupted"
+            over = self._over()
+            if any_process(trainer.accelerator, self.stopped() or over):
+                return "time" if over else "interrupted"
         return "steps"
+
+    def _due(self, step: int) -> bool:
+        """Whether something happens after a step, for which it and all before must have been read.
+
+        Of several processes none can end the run alone: they ask one another whenever they read.
+        """
+        every = (self.settings.preview_every, self.settings.checkpoint_every, self.trainer.recipe.eval.every)
+        if any(number and step % number == 0 for number in every):
+            return True
+        return self.trainer.accelerator.num_processes == 1 and (self.stopped() or self._over())
+
+    def _over(self) -> bool:
+        return self.seconds is not None and time.monotonic() - self.began >= self.seconds
 
     def _evaluate(self, metrics: StepMetrics) -> None:
         """Add the score of the averaged weights to a step's metrics, where it is due; the first process's task."""
@@ -153,8 +170,10 @@ class _Run:
             trainer.best, self.better = distance, True
 
     def _progress(self) -> float:
-        """The share of the run by the clock, the same in all processes."""
+        """The share of the run by the clock, the same in all processes: these agree on it only when they read."""
         assert self.seconds is not None
+        if self.trainer.unread and self.trainer.accelerator.num_processes > 1:
+            return self.trainer.progress
         clock = min((time.monotonic() - self.began) / self.seconds, 1.0)
         share = self.first_progress + (1 - self.first_progress) * clock
         return highest(self.trainer.accelerator, max(share, self.trainer.step / self.settings.steps))
@@ -209,10 +228,11 @@ class _Run:
                 f"{line}; the last good state is in {self.folder.path}; "
                 "try a lower optimizer.lr, a smaller sampler.step_size, or objective.kl_loss=true if it is off"
             ) from error
-        attempt, at = trainer.attempt + 1, trainer.step
+        attempt, at = trainer.attempt + 1, self.reached
         events = self.folder.read_metrics().events
         self.folder.load_checkpoint(trainer, back=self.failures)
         self.failures += 1
+        self.reached = trainer.step
         lost = [event for event in events if event["attempt"] > trainer.attempt]
         trainer.try_again(attempt)
         self.guard = Guard(trainer.recipe.guard, [])

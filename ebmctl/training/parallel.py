@@ -21,6 +21,13 @@ def make_accelerator(device: str, processes: int = 1) -> Accelerator:
     return accelerator
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; copied to a GPU from pinned memory, since the host waits for a copy from other memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
     """Whether a flag is set in any process."""
     return highest(accelerator, float(flag)) > 0

@@ -20,7 +20,7 @@ from ebmctl.core.energy import Autocast, EnergyNetwork, frozen
 from ebmctl.core.fast import Fast, FastFreeze
 from ebmctl.core.langevin import Reporting
 from ebmctl.core.noise import seeded
-from ebmctl.core.objective import Freeze, Objective
+from ebmctl.core.objective import Freeze, LossTerm, Objective
 from ebmctl.data.base import DataRequest, ImageBatch, ImageDataset, Split
 from ebmctl.data.datasets import default_root, open_dataset
 from ebmctl.data.labels import condition, condition_labels, dropped
@@ -31,8 +31,11 @@ from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.models.folder import build_network, unconditional_names
 from ebmctl.models.form import EAGER, Form
-from ebmctl.training.gradients import accumulate, check_bound
-from ebmctl.training.parallel import any_process, gather_tensors
+from ebmctl.training.gradients import Summed, accumulate, check_bound, finite, found_problem
+from ebmctl.training.packed import Packed, pack, unpack
+from ebmctl.training.parallel import any_process, gather_tensors, highest, moved
+
+LATE = 16  # steps on a GPU whose metrics are read together: waiting once in so many hardly counts, and few can be lost
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,15 @@ class StepMetrics:
     values: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Unread:
+    """A step whose metrics are still on the device."""
+
+    packed: Packed
+    losses: tuple[str, ...]  # what the terms' losses are called in `packed`
+    began: float
+
+
 def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDataset:
     """The images that a recipe names."""
     data = recipe.data
@@ -50,7 +62,11 @@ def load_data(recipe: Recipe, split: Split, root: Path | None = None) -> ImageDa
 
 
 class Trainer:
-    """A run's state: network, EMA, phase with its objective and optimiser, generator, step."""
+    """A run's state: network, EMA, phase with its objective and optimiser, generator, step.
+
+    `late` is the number of steps whose metrics are read together: 1, and on a GPU `LATE`. `unread` are those of which
+    they are not read yet.
+    """
 
     def __init__(
         self,
@@ -91,6 +107,7 @@ class Trainer:
         self.progress = 0.0
         self.attempt = 0  # how often the guard has taken the run back
         self.best: float | None = None  # the smallest energy difference of a checkpoint
+        self.late, self.unread = LATE if device.type == "cuda" else 1, list[Unread]()
         self._enter(0)
 
     def start_from(self, trained: Mapping[str, Tensor]) -> None:
@@ -152,37 +169,76 @@ class Trainer:
         return changed
 
     def train_step(self, batch: ImageBatch) -> StepMetrics:
-        """One training step; raises DivergedError before the weights are touched."""
-        began = time.perf_counter()
-        images = batch.images.to(self.accelerator.device)
-        data = self.recipe.data
-        positives = to_float(images, self.generator if data.dequantize else None)
-        label = condition(data.label, self.dataset, batch.labels.to(images.device))
-        label = dropped(label, data.label_dropout, self.generator)
+        """One training step; raises DivergedError, where `late` is 1 before the weights are touched."""
+        self.launch(batch)
+        (metrics,) = self.read()
+        return metrics
+
+    def launch(self, batch: ImageBatch) -> None:
+        """A training step whose metrics are left to `read`.
+
+        Where `late` is 1 it raises DivergedError before the weights are touched. Otherwise nothing waits for the
+        device, and a step that diverged is found when it is read: up to `late` - 1 more steps have moved the weights
+        by then. A run goes back to its last checkpoint anyway, and saves only what has been read.
+        """
+        began, data, device = time.perf_counter(), self.recipe.data, self.accelerator.device
+        positives = to_float(moved(batch.images, device), self.generator if data.dequantize else None)
+        label = condition(data.label, self.dataset, batch.labels)  # on the host: it may pick columns by their numbers
+        label = dropped(None if label is None else moved(label, device), data.label_dropout, self.generator)
         terms = self.objective.losses(self.energy, positives, label, self.freeze)
-        problem, diverged = "in another process", False
-        gradients: dict[str, list[Tensor]] = {}
-        logs: dict[str, Tensor] = {}
-        try:
-            gradients, logs = accumulate(terms, self.parameters)
-            if "energy_data_scales" in logs:
-                check_bound(logs["energy_data_scales"], self.recipe.run.energy_bound)
-        except DivergedError as error:
-            problem, diverged = str(error), True
-        if any_process(self.accelerator, diverged):
-            raise DivergedError(f"training diverged at step {self.step + 1}: {problem}")
-        values: dict[str, Any] = {name: _plain(value) for name, value in logs.items()}
+        found = self._checked(terms) if self.late == 1 else accumulate(terms, self.parameters)
+        values: dict[str, Any] = dict(found.logs)
         if "energy_data" in values and "energy_samples" in values:
-            values["energy_difference"] = values["energy_data"] - values["energy_samples"]
-        for group, parts in gradients.items():
-            values[f"gradient_{group}"] = float(nn.utils.get_total_norm(parts))
+            values["energy_difference"] = None  # comes with `read`, at its place
+        for group, parts in found.gradients.items():
+            values[f"gradient_{group}"] = nn.utils.get_total_norm(parts)
         if isinstance(self.sampler, Reporting):
             values |= {f"sampler_{name}": value for name, value in self.sampler.report().items()}
-        values["gradient"] = self._update(self.average(gradients))
+        values["gradient"] = self._update(self.average(found.gradients))
         self.step += 1
         update_ema(self.ema.parameters(), self.network.parameters(), self.settings.ema, self.step)
         state = {"step": self.step, "phase": self.phase, "lr": self.optimizer.param_groups[0]["lr"]}
-        return StepMetrics(self.step, {**state, **values, "seconds": time.perf_counter() - began})
+        losses = {f"loss of term {index}": loss for index, loss in enumerate(found.losses)}
+        self.unread.append(Unread(pack(state | values | losses), tuple(losses), began))
+
+    def read(self) -> Iterator[StepMetrics]:
+        """The metrics of all steps that are unread, in their order, with one transfer from the device.
+
+        Raises DivergedError at the first step that diverged in any process; all processes have to read at once.
+        """
+        steps, self.unread = self.unread, []
+        found = unpack([step.packed for step in steps])
+        problems = [self._problem(step, values) for step, values in zip(steps, found, strict=True)]
+        first = next((index for index, problem in enumerate(problems) if problem), len(steps))
+        if self.late > 1:  # else `launch` has asked the other processes
+            first = -int(highest(self.accelerator, -first))
+        seconds = (time.perf_counter() - steps[0].began) / len(steps) if steps else 0.0
+        for values in found[:first]:
+            yield StepMetrics(values["step"], {**values, "seconds": seconds})
+        if first < len(steps):
+            problem = problems[first] or "in another process"
+            raise DivergedError(f"training diverged at step {found[first]['step']}: {problem}")
+
+    def _checked(self, terms: Iterator[LossTerm]) -> Summed:
+        """The sums over terms; raises DivergedError where one diverges, in all processes."""
+        problem, found = "in another process", None
+        try:
+            summed = accumulate(finite(terms), self.parameters)
+            if "energy_data_scales" in summed.logs:
+                check_bound(summed.logs["energy_data_scales"], self.recipe.run.energy_bound)
+            found = summed
+        except DivergedError as error:
+            problem = str(error)
+        if any_process(self.accelerator, found is None) or found is None:
+            raise DivergedError(f"training diverged at step {self.step + 1}: {problem}")
+        return found
+
+    def _problem(self, step: Unread, values: dict[str, Any]) -> str | None:
+        """Complete the values of a step that were read; how it diverged, or None."""
+        losses = [values.pop(name) for name in step.losses]
+        if "energy_difference" in values:
+            values["energy_difference"] = values["energy_data"] - values["energy_samples"]
+        return found_problem(losses, values.get("energy_data_scales"), self.recipe.run.energy_bound)
 
     def average(self, gradients: Mapping[str, list[Tensor]]) -> list[Tensor]:
         """The gradient: the sum over groups, averaged over processes."""
@@ -194,13 +250,13 @@ class Trainer:
             total = [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in total]), total, strict=True)]
         return total
 
-    def _update(self, gradient: list[Tensor]) -> float:
+    def _update(self, gradient: list[Tensor]) -> Tensor:
         """Clip the gradient and step the optimiser; returns the norm before clipping."""
         for parameter, part in zip(self.parameters, gradient, strict=True):
             # fused Adam reads a gradient as if it had the parameter's strides; one of a convolution may have others
             parameter.grad = part if part.stride() == parameter.stride() else torch.empty_like(parameter).copy_(part)
         limit = self.settings.clip or math.inf
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
+        norm = nn.utils.clip_grad_norm_(self.parameters, limit)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm
@@ -224,8 +280,9 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next step depends on, of all processes, as tensors and plain values.
 
-        All processes take part; only the first one receives the tensors of the others.
+        All processes take part; only the first one receives the tensors of the others. All steps must have been read.
         """
+        assert not self.unread  # nobody knows yet whether they diverged
         tensors = _prefixed("network", self.network.state_dict()) | _prefixed("ema", self.ema.state_dict())
         for index, entry in self.optimizer.state_dict()["state"].items():
             tensors |= _prefixed(f"optimizer.{index}", entry)
@@ -247,6 +304,7 @@ class Trainer:
             raise ValueError(f"it was saved by {processes} processes; resume with --processes {processes}")
         if not 0 <= (phase := int(document["phase"])) < len(self.objectives):
             raise ValueError(f"it was in phase {phase}, which the recipe does not have")
+        self.unread.clear()
         self.attempt = int(document["attempt"])
         self._enter(phase)
         own = _section(tensors, f"rank{self.accelerator.process_index}")
@@ -263,21 +321,26 @@ class Trainer:
         self.best = document["best"]
 
 
-def fit(trainer: Trainer, progress: Callable[[], float] | None = None) -> Iterator[StepMetrics]:
-    """Train until the recipe's number of steps, yielding after each; stop by closing the iterator.
+def fit(
+    trainer: Trainer, progress: Callable[[], float] | None = None, due: Callable[[int], bool] = lambda _: False
+) -> Iterator[StepMetrics]:
+    """Train until the recipe's number of steps, yielding the metrics of each; stop by closing the iterator.
 
-    `progress` gives the share of the run that is done, in [0, 1], where phases do not go by steps.
+    They come as they are read: where `trainer.late` is above 1 later steps may be done by then, but none after a step
+    that is `due`, or the last of a phase. `progress` gives the share of the run that is done, in [0, 1], where phases
+    do not go by steps.
     """
     steps = trainer.recipe.run.steps
     source = trainer.batches()
     while trainer.step < steps:
-        if trainer.advance(progress() if progress else trainer.step / steps):
+        share = progress() if progress else trainer.step / steps
+        if trainer.unread and trainer.recipe.phase_at(share)[0] != trainer.phase:
+            yield from trainer.read()
+        if trainer.advance(share):
             source = trainer.batches()
-        yield trainer.train_step(next(source))
-
-
-def _plain(value: Tensor) -> Any:
-    return value.tolist() if value.ndim else value.item()
+        trainer.launch(next(source))
+        if len(trainer.unread) >= trainer.late or trainer.step == steps or due(trainer.step):
+            yield from trainer.read()
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
