@@ -26,18 +26,28 @@ class Hmc:
 
     def __init__(self, config: HmcConfig, generator: torch.Generator) -> None:
         self.config, self.generator = config, generator
-        self.accepted, self.proposed = 0.0, 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.accepted, self.proposed = torch.zeros((), dtype=torch.long, device=self.generator.device), 0
 
     @property
     def acceptance(self) -> float | None:
         """The share of accepted steps since the last `report`, in [0, 1]; None before the first one."""
-        return self.accepted / self.proposed if self.proposed else None
+        return float(self._rate()) if self.proposed else None
 
-    def report(self) -> dict[str, float]:
-        """The acceptance of the steps since this was last asked; nothing where there were none."""
-        rate = self.acceptance
-        self.accepted, self.proposed = 0.0, 0
-        return {} if rate is None else {"acceptance": rate}
+    def report(self) -> dict[str, Tensor]:
+        """The acceptance of the steps since this was last asked; nothing where there were none.
+
+        A tensor on the device: a run that asks in every step would wait for a number.
+        """
+        found = {"acceptance": self._rate()} if self.proposed else {}
+        self._forget()
+        return found
+
+    def _rate(self) -> Tensor:
+        exact = torch.float32 if self.accepted.device.type == "mps" else torch.float64  # which MPS does not have
+        return self.accepted.to(exact) / self.proposed
 
     def step(self, energy: Energy, x: Tensor, *, create_graph: bool = False) -> Tensor:
         """One step from images (B, C, H, W) to images of that shape; each is accepted or not by itself."""
@@ -49,7 +59,7 @@ class Hmc:
             temperature = self.config.temperature
             change = hamiltonian(energy, end, end_velocity, temperature) - hamiltonian(energy, x, velocity, temperature)
         accepted = metropolis(change, self.generator)
-        self.accepted += float(accepted.sum())
+        self.accepted = self.accepted + accepted.sum()
         self.proposed += len(accepted)
         return torch.where(accepted[:, None, None, None], end, x)
 

@@ -103,7 +103,10 @@ def test_acceptance(generator):
     assert small.report() == {}
     run(small, energy, x, 10)
     assert small.acceptance > 0.995
-    assert small.report() == {"acceptance": pytest.approx(1, abs=5e-3)}
+    (name, reported), *others = small.report().items()
+    assert (name, others) == ("acceptance", [])
+    assert isinstance(reported, Tensor)
+    assert 0.995 < float(reported) <= 1
     assert small.report() == {}
     large = Mala(MalaConfig(4.0, bounded=False), generator)
     moved = run(large, energy, x, 1)
