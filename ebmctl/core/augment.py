@@ -118,7 +118,7 @@ def hue_rotation(angle: Tensor, like: Tensor) -> Tensor:
     to_yiq = _constant(YIQ, like.device, like.dtype)
     cos, sin = angle.cos(), angle.sin()
     turn = torch.zeros(len(angle), 3, 3, device=like.device, dtype=like.dtype)
-    turn[:, 0, 0] = 1
+    turn[:, 0, 0].fill_(1)  # an assignment would make a tensor of the number, on the host
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cos, -sin, sin, cos
     result: Tensor = _from_yiq(like.device, like.dtype) @ turn @ to_yiq
     return result
