@@ -32,7 +32,7 @@ class ReplayBuffer:
         return min(self.seen, len(self.images))
 
     def add(self, images: Tensor, generator: torch.Generator) -> None:
-        """Add images (B, C, H, W) in [0, 1]. No shape depends on a value: a GPU would have to be waited for."""
+        """Add images (B, C, H, W) in [0, 1]."""
         capacity = len(self.images)
         arrival = torch.arange(self.seen, self.seen + len(images), device=images.device)
         if self.policy == "fifo":
@@ -66,7 +66,8 @@ class ReplayBuffer:
 def last_of_each(slot: Tensor, slots: int) -> Tensor:
     """For each entry of `slot` (B,), below `slots`, the index (B,) of the last entry of the same slot.
 
-    Writing a slot twice in one indexed assignment has no defined order: so each entry writes what the last does.
+    Writing a slot twice in one indexed assignment has no defined order: so each entry writes what the last does. (To
+    pick the last ones would make a shape that depends on values, for which the host has to wait.)
     """
     position = torch.arange(len(slot), device=slot.device)
     last = torch.zeros(slots, dtype=torch.long, device=slot.device).scatter_reduce_(0, slot, position, "amax")
