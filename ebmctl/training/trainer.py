@@ -184,7 +184,8 @@ class Trainer:
         began, data, device = time.perf_counter(), self.recipe.data, self.accelerator.device
         positives = to_float(moved(batch.images, device), self.generator if data.dequantize else None)
         label = condition(data.label, self.dataset, batch.labels)  # on the host: it may pick columns by their numbers
-        label = dropped(None if label is None else moved(label, device), data.label_dropout, self.generator)
+        label = None if label is None else moved(label, device)
+        label = dropped(label, data.label_dropout, self.generator)
         terms = self.objective.losses(self.energy, positives, label, self.freeze)
         found = self._checked(terms) if self.late == 1 else accumulate(terms, self.parameters)
         values: dict[str, Any] = dict(found.logs)
