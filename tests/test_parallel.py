@@ -20,25 +20,42 @@ from tests.test_faults import steps, wait_for
 ROOT = Path(__file__).parents[1]
 
 
-def launch(processes: int, out: Path) -> dict[str, torch.Tensor]:
+def launch(processes: int, out: Path, module: str = "tests.parallel_worker") -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "-m", "tests.parallel_worker", str(out)],
+        [*command, "-m", module, str(out)],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return load_file(out)
 
 
 @pytest.mark.slow
 def test_gradients_of_two_processes_equal_those_of_the_joined_batch(tmp_path):
-    one, two = launch(1, tmp_path / "1.safetensors"), launch(2, tmp_path / "2.safetensors")
+    launch(1, tmp_path / "1.safetensors")
+    launch(2, tmp_path / "2.safetensors")
+    one, two = (load_file(tmp_path / f"{processes}.safetensors") for processes in (1, 2))
     assert one["gradient"].abs().max() > 1e-3
     assert torch.allclose(one["gradient"], two["gradient"], atol=1e-6)
     assert two["weights"].shape[0] == 2
     assert torch.equal(two["weights"][0], two["weights"][1])  # after 20 steps
     assert not torch.equal(one["weights"][0], two["weights"][0])
+
+
+@pytest.mark.slow
+def test_metrics_that_are_read_late_lead_two_processes_back_together(tmp_path):
+    """Where one of them has diverged; the lines are those of a run that reads each step."""
+    launch(2, tmp_path, "tests.late_worker")
+    at_once, late = (steps_and_events(tmp_path / name / "metrics.jsonl") for name in ("1", "3"))
+    assert at_once == late
+    (event,) = (line for line in late if "event" in line)
+    assert (event["step"], event["from"]) == (5, 6)
+    assert "step 7: in another process" in event["reason"]
+
+
+def steps_and_events(path: Path) -> list[dict[str, object]]:
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in found]
 
 
 def rank(number: int) -> int:
