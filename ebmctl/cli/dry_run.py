@@ -8,15 +8,18 @@ from ebmctl.cli import console
 from ebmctl.config.schema import Recipe
 
 
-def dry_run(recipe: Recipe, device: str, precision: str, as_json: bool) -> None:
+def dry_run(recipe: Recipe, device: str, precision: str, compile: str, limit: float | None, as_json: bool) -> None:
     """Print the resolved recipe, and an estimate from a few measured steps."""
+    from ebmctl.models.form import Work, choose
     from ebmctl.training.estimate import estimate
     from ebmctl.training.parallel import make_accelerator
 
     if not as_json:
         print(tomli_w.dumps(recipe.to_mapping()))
     console.say("measuring a few steps on random images ...")
-    found = estimate(recipe, make_accelerator(device), precision)
+    accelerator = make_accelerator(device)
+    form = choose(accelerator.device, precision, compile, Work(limit=limit))
+    found = estimate(recipe, accelerator, form)
     if as_json:
         console.show({"recipe": recipe.to_mapping(), **found}, as_json=True)
         return

@@ -116,13 +116,14 @@ def training_form(
     recipe: Recipe, accelerator: Accelerator, precision: str, compile: str, seconds: float | None
 ) -> Form:
     """The form of a run of so many seconds at most, told in one line and set for the process."""
+    from ebmctl.models.device import described
     from ebmctl.models.form import Work, choose, prepare
     from ebmctl.training.estimate import eager_seconds
 
     work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator))
     form = choose(accelerator.device, precision, compile, work)
     prepare(form)
-    console.say(f"training on {device_name(accelerator.device)}: {form}")
+    console.say(f"training on {described(accelerator.device)}: {form}")
     return form
 
 

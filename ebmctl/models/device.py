@@ -30,6 +30,13 @@ def device_of(name: str | torch.device) -> torch.device:
     return device
 
 
+def described(device: torch.device) -> str:
+    """A device as one would call it: a GPU by its name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"cpu": "the CPU", "mps": "Apple's GPU"}.get(device.type, str(device))
+
+
 def _available(kind: str) -> bool:
     if kind == "mps":
         return torch.backends.mps.is_available()

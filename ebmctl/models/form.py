@@ -7,7 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -15,9 +15,6 @@ from ebmctl.core.fast import Lower, as_it_is, inductor
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Execution = Literal["eager", "captured", "compiled"]
-AUTO = "auto"
-PRECISIONS = (AUTO, *get_args(Precision))
-COMPILE = (AUTO, "on", "off")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,10 @@ class Work:
 
 
 def choose(device: torch.device, precision: str, compile: str, work: Work) -> Form:
-    """The form for a device: as asked for (`PRECISIONS`, `COMPILE`), or where that is "auto" the best one."""
+    """The form for a device: as asked for, or where that is "auto" the best one.
+
+    `precision` is auto, fp32, tf32 or bf16; `compile` is auto, on or off.
+    """
     low = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     number: dict[str, Precision] = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16"}
     chosen = number.get(precision) or ("bf16" if low else "tf32" if device.type == "cuda" else "fp32")

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from ebmctl.config.schema import Recipe
 from ebmctl.core.noise import seeded
 from ebmctl.data.base import ImageBatch, TensorImages
-from ebmctl.models.form import Form
+from ebmctl.models.form import EAGER, Form
 from ebmctl.training.trainer import Trainer
 
 
@@ -83,3 +83,9 @@ def _peak(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak  # kibibytes but on macOS
+
+
+def eager_seconds(recipe: Recipe, accelerator: Accelerator) -> float:
+    """How long a run would take in eager mode, roughly."""
+    seconds: float = estimate(recipe, accelerator, EAGER)["seconds"]
+    return seconds
