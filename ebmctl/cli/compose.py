@@ -46,12 +46,14 @@ def compose(
     classifier: str | None = typer.Option(None, help="Classifier to use instead of the zoo's.", metavar="FOLDER"),
     seed: int = options.SEED,
     device: str = options.DEVICE,
+    compile: str = options.COMPILE,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
     """Combine separately trained concepts at sampling time."""
     with console.guard(debug):
         options.check_device(device)
+        options.check_compile(compile)
         expression = expressions.parse_terms(terms)
         models = dict(map(_named_model, own))
         if classifier and not check:
@@ -80,6 +82,7 @@ def compose(
             sampler_options=sampler_keys,
         )
         check_count(n, plan, chain is not None, "for more, draw several pictures with other seeds, --seed")
+        composed.quicken(n * plan.gradients, compile, console.say)
         judge = None
         if check:
             from ebmctl.evaluation.composition import prepare

@@ -66,6 +66,7 @@ def evaluate(
         None, help="Compare two results, if they are comparable.", metavar="A.json B.json"
     ),
     device: str = options.DEVICE,
+    compile: str = options.COMPILE,
     data_dir: Path | None = options.DATA_DIR,
     seed: int = typer.Option(0, help="Random seed.", metavar="N"),
     as_json: bool = console.JSON,
@@ -74,6 +75,7 @@ def evaluate(
     """Evaluate a model: sample quality and likelihood."""
     with console.guard(debug):
         options.check_device(device)
+        options.check_compile(compile)
         if (model is None) == (compare is None):
             raise UsageError("give a model, or two results: --compare A.json B.json")
         _check_page(report, results, compare)
@@ -109,6 +111,7 @@ def evaluate(
 
         loaded = load(model, device)
         plan = loaded.recipe.sampling_plan(flow_steps=flow_steps, rounds=rounds, steps=steps, final_steps=final_steps)
+        loaded = loaded.quick(n * plan.gradients, compile, console.say)
         generation = Generation(plan, n, seed, batch, label)
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
         request = EvaluationRequest(

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 
+MANY = 10_000  # images of a set, where their number is not known yet
+
 
 def ood(
     context: typer.Context,
@@ -41,6 +43,7 @@ def ood(
         None, help="Plot histograms and ROC curves, or the most unusual images.", metavar="FILE"
     ),
     device: str = options.DEVICE,
+    compile: str = options.COMPILE,
     data_dir: Path | None = options.DATA_DIR,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
@@ -48,6 +51,7 @@ def ood(
     """Detect out-of-distribution images."""
     with console.guard(debug):
         options.check_device(device)
+        options.check_compile(compile)
         if bool(outside) == bool(images):
             raise UsageError(
                 "give out-of-distribution datasets, --out NAME, or a folder of images, --images DIR --csv FILE"
@@ -64,7 +68,7 @@ def ood(
         for path in (plot, csv):
             if path is not None:
                 check_writable(path)
-        detector = _detector(known, model, device, score, label, n, seed, data_dir)
+        detector = _detector(known, model, device, compile, score, label, n, seed, data_dir)
         if images and csv:
             _score_folder(detector, images, csv, keep, plot, as_json)
         else:
@@ -77,6 +81,7 @@ def _detector(
     inside: DatasetName,
     model: str | None,
     device: str,
+    compile: str,
     score: str | None,
     label: str | None,
     n: int | None,
@@ -91,7 +96,7 @@ def _detector(
     from ebmctl.evaluation.ood import Detector, Settings
     from ebmctl.models.model import load
 
-    loaded = load(model or _default_model(inside), device)
+    loaded = load(model or _default_model(inside), device).quick(n or MANY, compile, console.say)
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
 
 

@@ -35,4 +35,9 @@ def check_device(device: str) -> None:
 def check_form(precision: str, compile: str) -> None:
     """Raise UsageError for an unknown `--precision` or `--compile`."""
     console.choice("--precision", precision, list(PRECISIONS))
+    check_compile(compile)
+
+
+def check_compile(compile: str) -> None:
+    """Raise UsageError for an unknown `--compile`."""
     console.choice("--compile", compile, list(COMPILES))

@@ -26,12 +26,14 @@ def sample(
     chain: Path | None = options.CHAIN,
     seed: int = options.SEED,
     device: str = options.DEVICE,
+    compile: str = options.COMPILE,
     as_json: bool = console.JSON,
     debug: bool = console.DEBUG,
 ) -> None:
     """Sample images from a trained model (Algorithm 2)."""
     with console.guard(debug):
         options.check_device(device)
+        options.check_compile(compile)
         from ebmctl.models.zoo import find_model
 
         folder = find_model(model)
@@ -50,6 +52,7 @@ def sample(
             sampler=sampler,
             sampler_options=sampler_keys,
         )
+        loaded = loaded.quick(n * plan.gradients, compile, console.say)
         check_count(n, plan, chain is not None, f"for more: ebmctl evaluate {model} -n {n} --keep DIR")
         generator = seeded(seed, loaded.device)
         frames, energies, report = draw_all(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,18 @@ class Composition:
             name: next(other for other in self.models if same_without_label(self.models[other], model))
             for name, model in self.models.items()
         }
+
+    def quicken(self, evaluations: int, compile: str, say: Callable[[str], None]) -> None:
+        """Take the form that is best for so many gradients of an image; see `Model.quick`."""
+        self.models = {name: model.quick(evaluations, compile, say) for name, model in self.models.items()}
+        self.networks = {name: model.freeze(model.network) for name, model in self.models.items()}
+
+    @property
+    def plain(self) -> Composition:
+        """The same without what wraps its networks."""
+        made = copy.copy(self)
+        made.networks = {name: network.innermost for name, network in self.networks.items()}
+        return made
 
     @property
     def first(self) -> Model:

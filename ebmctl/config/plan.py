@@ -61,6 +61,11 @@ class SamplingPlan:
             raise UsageError(f"sampling: {error}") from error
 
     @property
+    def gradients(self) -> int:
+        """How often the energy's gradient to an image is taken, by a sampler that does it once a step."""
+        return self.flow.steps * (2 if self.flow.method == "heun" else 1) + self.rounds.total
+
+    @property
     def lengths(self) -> dict[str, int]:
         """The numbers of steps and rounds by the names that `changed` has for them."""
         rounds = self.rounds

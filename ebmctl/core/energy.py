@@ -75,6 +75,11 @@ class Conditioned:
         """Energies (B, S), one for each scale."""
         return self.network.terms(x, self._label_of(x))
 
+    @property
+    def plain(self) -> Conditioned:
+        """The same energy without what wraps the network."""
+        return Conditioned(self.network.innermost, self.label)
+
     def gradient(self, x: Tensor) -> Tensor:
         """The gradient (B, C, H, W) by the network's own way (`HasGradient`)."""
         assert isinstance(self.network, HasGradient)

@@ -49,8 +49,10 @@ class Fast(Wrapper):
         self, network: EnergyNetwork, lower: Lower, most: int = 1024, say: Callable[[str], None] = lambda _: None
     ) -> None:
         super().__init__(network)
+        self.label_optional = network.label_optional
         self.lower, self.most, self.say = lower, most, say
         self.programs: dict[Any, _Program | None] = {}
+        self.part: Fast | None = None
         self.names, self.state = zip(*network.named_parameters(), *network.named_buffers(), strict=True)
 
     def evaluate(self, method: str, x: Tensor, *rest: Any) -> Tensor:
@@ -60,6 +62,13 @@ class Fast(Wrapper):
     def gradient(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """The energy's gradient to images, (B, C, H, W), which in gradient mode is itself differentiable."""
         return self._in_parts("gradient", x, (label,))
+
+    def label_part(self) -> EnergyNetwork | None:
+        """See `EnergyNetwork.label_part`; it runs compiled too."""
+        part = self.network.label_part()
+        if part is not None and self.part is None:
+            self.part = Fast(part, self.lower, self.most, self.say)
+        return self.part
 
     def _in_parts(self, method: str, x: Tensor, rest: tuple[Any, ...]) -> Tensor:
         if len(x) <= self.most:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,21 @@ from torch import Tensor
 
 from ebmctl.config.plan import SamplingPlan
 from ebmctl.config.schema import Recipe
-from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
+from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient, frozen
+from ebmctl.core.fast import FastFreeze
 from ebmctl.core.noise import seeded
+from ebmctl.core.objective import Freeze
 from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
-from ebmctl.models.device import device_of
+from ebmctl.models.device import described, device_of
 from ebmctl.models.folder import ModelConfig, load_model
+from ebmctl.models.form import EAGER, Form, Work, choose
 from ebmctl.models.memory import check_fits, free_bytes, rows_of
-from ebmctl.models.sampling import batches, draw
+from ebmctl.models.sampling import BATCH, batches, draw
 from ebmctl.models.zoo import find_model
+
+MEASURED = 64  # images
+FEW_GRADIENTS = 10_000  # some seconds of the smallest models
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Model:
     config: ModelConfig
     network: EnergyNetwork
     source: Path | None = None
+    form: Form = EAGER
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
     def sha256(self) -> str | None:
         """The checksum of the weights' file; None for a model that was not loaded from one."""
@@ -82,8 +92,39 @@ class Model:
         return Conditioned(self.network, self.one_hot(label))
 
     def fixed(self, label: str | None = None) -> Conditioned:
-        """The same for many evaluations: what depends on the parameters alone is computed once, now."""
-        return Conditioned(frozen(self.network), self.one_hot(label))
+        """The same for many evaluations: what depends on the parameters alone is computed once, now.
+
+        It runs in the model's form.
+        """
+        return Conditioned(self.freeze(self.network), self.one_hot(label))
+
+    @cached_property
+    def freeze(self) -> Freeze:
+        """What makes the network that `fixed` has; a compiled one is made once."""
+        lower = self.form.lower
+        return frozen if lower is None else FastFreeze(self.network, lower, BATCH, self.say)
+
+    def quick(self, evaluations: int, compile: str, say: Callable[[str], None]) -> Model:
+        """The same model in the form that is best for so many gradients of an image; see `form.choose`.
+
+        `say` is told in a line where that is not eager mode.
+        """
+        work = Work(0.0 if compile == "off" else self._seconds(evaluations))
+        form = choose(self.device, self.form.precision, compile, work)
+        if form.execution != "eager":
+            say(f"running on {described(self.device)}: {form}")
+        return replace(self, form=form, say=say)
+
+    def _seconds(self, evaluations: int) -> float:
+        """How long so many gradients take in eager mode, roughly; 0 for few, which are not worth measuring."""
+        if evaluations < FEW_GRADIENTS:
+            return 0.0
+        label = self.config.labels[0] if self.config.labels else None
+        energy, x = self.fixed(label), torch.zeros(MEASURED, *self.shape, device=self.device)
+        energy_gradient(energy, x)
+        began = time.perf_counter()
+        float(energy_gradient(energy, x)[0, 0, 0, 0])  # which waits for the device
+        return evaluations / MEASURED * (time.perf_counter() - began)
 
     def one_hot(self, label: str | None) -> Tensor | None:
         """A label as (1, L), or None for an energy without one; see `given`."""
