@@ -101,15 +101,15 @@ def test_model_folder_gives_the_averaged_network(tmp_path):
     assert not torch.equal(ebmctl.sample(model, 4, seed=1), ebmctl.sample(model, 4, seed=2))
 
 
-def check_resuming(path, change, stop):
+def check_resuming(path, change, stop, **options):
     """Stopped after some steps and resumed, a run ends with the state and the metrics of one that was not."""
-    straight = trainer(change)
+    straight = trainer(change, **options)
     metrics = [event.values for event in fit(straight)]
-    first = trainer(change)
+    first = trainer(change, **options)
     folder = RunFolder.create(path, first.recipe)
     calls = iter([False] * (stop - 1) + [True])
     assert finish(first, folder, stopped=lambda: next(calls)).reason == "interrupted"
-    second = trainer(change)
+    second = trainer(change, **options)
     folder.load_checkpoint(second)
     assert second.step == stop
     finish(second, folder)

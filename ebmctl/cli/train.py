@@ -73,10 +73,12 @@ def train(
             return
         path = _existing_run(resume, name) if resume else out or next_run_path(name)
         resolved = _check_run(path, resolved, bool(resume), steps)
+        from ebmctl.training.folder import RunFolder
         from ebmctl.training.parallel import make_accelerator
 
         accelerator = make_accelerator(device, processes)
-        form = training_form(resolved, accelerator, precision, compile, seconds)
+        last = RunFolder(path).form() if resume else None
+        form = training_form(resolved, accelerator, precision, compile, seconds, last)
         trainer = make_trainer(resolved, accelerator, form, data_dir)
         score = _score(trainer, data_dir)
         folder = _enter_run(path, trainer, bool(resume))
@@ -113,17 +115,28 @@ def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:
 
 
 def training_form(
-    recipe: Recipe, accelerator: Accelerator, precision: str, compile: str, seconds: float | None
+    recipe: Recipe,
+    accelerator: Accelerator,
+    precision: str,
+    compile: str,
+    seconds: float | None,
+    last: Form | None,
 ) -> Form:
-    """The form of a run of so many seconds at most, told in one line and set for the process."""
+    """The form of a run of so many seconds at most, told in one line and set for the process.
+
+    Where nothing else is asked for it is the `last` one of a run that is resumed.
+    """
     from ebmctl.models.device import described
     from ebmctl.models.form import Work, choose, prepare
     from ebmctl.training.estimate import eager_seconds
 
-    work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator))
-    form = choose(accelerator.device, precision, compile, work)
+    work = Work(0.0)
+    if compile == "auto" and last is None:
+        work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator))
+    form = choose(accelerator.device, precision, compile, work, last)
     prepare(form)
-    console.say(f"training on {described(accelerator.device)}: {form}")
+    if accelerator.is_main_process:
+        console.say(f"training on {described(accelerator.device)}: {form}")
     return form
 
 

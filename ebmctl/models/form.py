@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -25,6 +26,7 @@ class Gain:
     seconds: float
 
 
+ALWAYS_EAGER: dict[Execution, Gain] = {"eager": Gain(1, 0)}
 GAINS: dict[str, dict[Execution, Gain]] = {
     "cpu": {"eager": Gain(1, 0), "compiled": Gain(1.3, 60)},
     "cuda": {"eager": Gain(1, 0), "captured": Gain(2, 30), "compiled": Gain(4, 180)},
@@ -50,6 +52,19 @@ class Form:
     def __str__(self) -> str:
         return f"{self.precision}, {self.execution}"
 
+    @classmethod
+    def of(cls, values: Mapping[str, str]) -> Form:
+        """The form of plain values; raises ValueError or KeyError for others than `to_mapping` gives."""
+        precision = next((name for name in get_args(Precision) if name == values["precision"]), None)
+        execution = next((name for name in get_args(Execution) if name == values["execution"]), None)
+        if precision is None or execution is None:
+            raise ValueError(f"no form: {values}")
+        return cls(precision, execution)
+
+    def to_mapping(self) -> dict[str, str]:
+        """Plain values, as a checkpoint holds them."""
+        return {"precision": self.precision, "execution": self.execution}
+
 
 EAGER = Form()
 
@@ -73,20 +88,28 @@ class Work:
         return max(gains, key=merit)
 
 
-def choose(device: torch.device, precision: str, compile: str, work: Work) -> Form:
+def choose(device: torch.device, precision: str, compile: str, work: Work, last: Form | None = None) -> Form:
     """The form for a device: as asked for, or where that is "auto" the best one.
 
-    `precision` is auto, fp32, tf32 or bf16; `compile` is auto, on or off.
+    `precision` is auto, fp32, tf32 or bf16; `compile` is auto, on or off. Where work goes on that was done in the form
+    `last`, "auto" is that one, if this device has it.
     """
-    low = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    number: dict[str, Precision] = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16"}
-    chosen = number.get(precision) or ("bf16" if low else "tf32" if device.type == "cuda" else "fp32")
-    if compile == "off" or device.type not in GAINS:
-        return Form(chosen)
-    gains = {name: gain for name, gain in GAINS[device.type].items() if name != "compiled" or not missing(device)}
-    if compile == "on":
+    number = {name: name for name in get_args(Precision)}.get(precision)
+    chosen: Precision = number or (last.precision if last else _best_precision(device))
+    gains = dict(GAINS.get(device.type, ALWAYS_EAGER))
+    if compile == "on" and "compiled" in gains:
         return Form(chosen, "compiled")
-    return Form(chosen, work.best(gains))
+    if compile == "off":
+        return Form(chosen)
+    if missing(device):
+        gains.pop("compiled", None)
+    return Form(chosen, last.execution if last and last.execution in gains else work.best(gains))
+
+
+def _best_precision(device: torch.device) -> Precision:
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
 
 
 def missing(device: torch.device) -> str:

@@ -26,6 +26,7 @@ from ebmctl.errors import EbmctlError
 from ebmctl.files import atomic_file, duplicate, read_json
 from ebmctl.models.card import model_card
 from ebmctl.models.folder import ModelConfig, save_model
+from ebmctl.models.form import Form
 from ebmctl.models.metrics import FILE, Metrics, kept_bytes
 from ebmctl.models.model import Model, sample
 from ebmctl.models.pictures import save_grid
@@ -54,6 +55,7 @@ def snapshot(trainer: Trainer, seconds: float, difference: float | None, best: b
         "steps": trainer.step,
         "seconds": round(seconds, 1),
         "energy_difference": difference,
+        "form": str(trainer.form),
     }
     return Saved(
         {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()},
@@ -108,6 +110,13 @@ class RunFolder:
         with contextlib.suppress(KeyError, TypeError, ValueError):  # what another program wrote into it
             registry.check_needed(listed)
         return folder, from_mapping(migrated(conversion.read_toml(path / "config.toml")))
+
+    def form(self) -> Form | None:
+        """The form of the last checkpoint that tells it: going on in it is bit-exact."""
+        for path in reversed(self.checkpoints()):
+            with contextlib.suppress(EbmctlError, KeyError, TypeError, ValueError):
+                return Form.of(read_json(path / "state.json")["form"])
+        return None
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`; failures, such as a full disk, are ignored."""

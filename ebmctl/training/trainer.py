@@ -297,6 +297,7 @@ class Trainer:
             "attempt": self.attempt,
             "best": self.best,
             "processes": self.accelerator.num_processes,
+            "form": self.form.to_mapping(),
         }
 
     def load_state(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
