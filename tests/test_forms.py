@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+import ebmctl
+from ebmctl.compose import expression as expressions
+from ebmctl.compose.composition import Algebra, Composition, vocabulary
+from ebmctl.core.energy import energy_gradient
 from ebmctl.models.form import GAINS, Form, Gain, Work, choose
+from ebmctl.models.model import samples
 from ebmctl.training.folder import RunFolder
 from ebmctl.training.trainer import fit
 from tests.spies import gradients_of
@@ -115,3 +121,52 @@ def test_a_form_that_another_program_wrote_is_none(tmp_path, changed):
 
 def test_resuming_is_bit_exact_within_a_form(tmp_path):
     check_resuming(tmp_path / "run", "run.seed=0", 3, form=TRACED)
+
+
+STEPS_OF = {"digits": {"flow_steps": 4}, "digits-icd": {"rounds": 1, "steps": 2, "final_steps": 1}}
+
+
+@pytest.mark.parametrize("name", STEPS_OF)
+def test_a_model_draws_the_same_images_in_every_form(name):
+    model = ebmctl.load(name, "cpu")
+    lines: list[str] = []
+    quick = replace(model, form=TRACED, rows=3, say=lines.append)
+    plan = model.recipe.sampling_plan(**STEPS_OF[name])
+    images, same = (samples(m, plan, 5, seed=1) for m in (model, quick))
+    assert torch.allclose(images, same, atol=1e-4)
+    assert images.std() > 0.1
+    assert lines
+    assert not any("not compiled" in line for line in lines)
+    before = len(lines)
+    samples(quick, plan, 5, seed=2)
+    assert len(lines) == before  # made once
+
+
+def test_a_composition_is_the_same_in_every_form(monkeypatch, generator):
+    expression = expressions.parse_terms(["young", "~smiling"])
+    words = vocabulary(None, {}, ["young", "smiling"], torch.device("cpu"))
+    composed = Composition(expression, words, Algebra())
+    x = torch.rand(3, *composed.first.shape, generator=generator)
+    exact = composed(x), energy_gradient(composed, x)
+    monkeypatch.setattr("ebmctl.models.model.choose", lambda *_: TRACED)
+    lines: list[str] = []
+    composed.quicken(3, 1, "auto", lines.append)
+    mine = composed(x), energy_gradient(composed, x)
+    for a, b in zip(mine, exact, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+    assert sum("captured" in line for line in lines) == 2
+    assert not any("not compiled" in line for line in lines)
+    made = len(lines)
+    assert torch.allclose(composed.plain(x), exact[0], rtol=1e-4)
+    assert len(lines) == made
+
+
+def test_work_that_is_soon_done_is_not_compiled(monkeypatch):
+    monkeypatch.setattr("ebmctl.models.form.missing", lambda _: "")
+    model = ebmctl.load("digits", "cpu")
+    lines: list[str] = []
+    assert model.quick(64, 30, "auto", lines.append).form == Form()
+    assert model.quick(512, 10**9, "off", lines.append).form == Form()
+    assert lines == []
+    assert model.quick(512, 10**9, "auto", lines.append).form == Form("fp32", "compiled")
+    assert len(lines) == 1

@@ -82,7 +82,7 @@ def compose(
             sampler_options=sampler_keys,
         )
         check_count(n, plan, chain is not None, "for more, draw several pictures with other seeds, --seed")
-        composed.quicken(n * plan.gradients, compile, console.say)
+        composed.quicken(n, plan.gradients, compile, console.say)
         judge = None
         if check:
             from ebmctl.evaluation.composition import prepare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +112,7 @@ def evaluate(
 
         loaded = load(model, device)
         plan = loaded.recipe.sampling_plan(flow_steps=flow_steps, rounds=rounds, steps=steps, final_steps=final_steps)
-        loaded = loaded.quick(n * plan.gradients, compile, console.say)
+        loaded = loaded.quick(batch, math.ceil(n / batch) * plan.gradients, compile, console.say)
         generation = Generation(plan, n, seed, batch, label)
         likelihood = LikelihoodSettings(temperature, label, seed, AisConfig(chains=chains, levels=levels))
         request = EvaluationRequest(

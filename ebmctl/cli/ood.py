@@ -96,7 +96,7 @@ def _detector(
     from ebmctl.evaluation.ood import Detector, Settings
     from ebmctl.models.model import load
 
-    loaded = load(model or _default_model(inside), device).quick(n or MANY, compile, console.say)
+    loaded = load(model or _default_model(inside), device).quick(n or MANY, 1, compile, console.say)
     return Detector(loaded, inside, Settings(data_dir or default_root(), score, label, n, seed))
 
 

@@ -52,7 +52,7 @@ def sample(
             sampler=sampler,
             sampler_options=sampler_keys,
         )
-        loaded = loaded.quick(n * plan.gradients, compile, console.say)
+        loaded = loaded.quick(n, plan.gradients, compile, console.say)
         check_count(n, plan, chain is not None, f"for more: ebmctl evaluate {model} -n {n} --keep DIR")
         generator = seeded(seed, loaded.device)
         frames, energies, report = draw_all(

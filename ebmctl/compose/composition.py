@@ -146,9 +146,9 @@ class Composition:
             for name, model in self.models.items()
         }
 
-    def quicken(self, evaluations: int, compile: str, say: Callable[[str], None]) -> None:
-        """Take the form that is best for so many gradients of an image; see `Model.quick`."""
-        self.models = {name: model.quick(evaluations, compile, say) for name, model in self.models.items()}
+    def quicken(self, images: int, gradients: int, compile: str, say: Callable[[str], None]) -> None:
+        """Take the form that is best for so many gradients of each of some images; see `Model.quick`."""
+        self.models = {name: model.quick(images, gradients, compile, say) for name, model in self.models.items()}
         self.networks = {name: model.freeze(model.network) for name, model in self.models.items()}
 
     @property

@@ -71,6 +71,10 @@ class Fast(Wrapper):
         return self.part
 
     def _in_parts(self, method: str, x: Tensor, rest: tuple[Any, ...]) -> Tensor:
+        if not len(x):
+            return _Call(self.network, self.names, method, rest)(
+                *self.state, *(t for t in (x, *rest) if isinstance(t, Tensor))
+            )
         if len(x) <= self.most:
             return self._filled_up(method, x, rest)
         starts = range(0, len(x), self.most)
@@ -105,10 +109,16 @@ class Fast(Wrapper):
 
     def _program(self, call: _Call, inputs: list[Tensor], wanted: list[int]) -> _Program | None:
         fixed = len(self.state)
-        self.say(f"compiling {call.method} of {len(inputs[fixed])} images{' and its derivatives' if wanted else ''}")
+        what = f"{call.method.replace('_', ' ')} of {len(inputs[fixed])} images"
+        self.say(
+            f"{'compiling' if self.lower is inductor else 'capturing'} {what}{' and its derivatives' if wanted else ''}"
+        )
         try:
             with torch.no_grad():
-                return _Program(trace(call, inputs, wanted), [t.detach() for t in inputs], fixed, self.lower)
+                graphs, examples = trace(call, inputs, wanted), [tensor.detach() for tensor in inputs]
+                if inputs[fixed].is_cuda:
+                    return _Captured(graphs, examples, self.lower, fixed)
+                return _Program(graphs, examples, self.lower)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
@@ -166,44 +176,56 @@ class _Method(nn.Module):
 
 
 class _Program:
-    """The lowered graphs of a function, which on CUDA are captured.
+    """The lowered graphs of a function of some inputs."""
 
-    The first `fixed` inputs are parameters and buffers, which stay where they are in memory.
-    """
-
-    def __init__(self, graphs: Graphs, inputs: list[Tensor], fixed: int, lower: Lower) -> None:
+    def __init__(self, graphs: Graphs, inputs: list[Tensor], lower: Lower) -> None:
         self.differentiated = graphs.differentiated
-        self.captured = inputs[0].is_cuda
-        self.newest: object = None
         self._forward = lower(graphs.forward, inputs)
         self._backward: Kernel | None = None
-        # what is saved for a backward pass must outlive calls of other programs
-        pool = (torch.cuda.graph_pool_handle() if graphs.backward else _shared_pool()) if self.captured else None
-        if self.captured:
-            self._forward = captured(self._forward, inputs, fixed, pool)
         if graphs.backward is not None:
             value, *saved = self._forward(*inputs)
-            examples = [*saved, torch.zeros(value.shape, dtype=value.dtype, device=value.device)]
-            self._backward = lower(graphs.backward, examples)
-            if self.captured:
-                self._backward = captured(self._backward, examples, len(saved), pool)
+            self._backward = lower(graphs.backward, [*saved, zeros_like(value)])
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], object]:
-        """The value, what `backward` needs, and a token of this call."""
+        """The value, what is kept for `backward`, and a token of this call."""
         value, *saved = self._forward(*inputs)
-        self.newest = token = object()
-        return (value.clone() if self.captured else value), saved, token
+        return value, saved, None
 
-    def backward(self, token: object, inputs: Sequence[Tensor], saved: list[Tensor], upstream: Tensor) -> list[Tensor]:
-        """The gradients of the inputs `differentiated`."""
+    def backward(
+        self, _token: object, _inputs: Sequence[Tensor], saved: list[Tensor], upstream: Tensor
+    ) -> list[Tensor]:
+        """The gradients of the inputs `differentiated`, given that of the value."""
         assert self._backward is not None
-        if not self.captured:
-            return list(self._backward(*saved, upstream.contiguous()))
-        if token is not self.newest:  # another call has overwritten what this one left in the graph's memory
-            _, saved, _ = self.forward(inputs)
-        parts = self._backward(*saved, upstream)
+        return list(self._backward(*saved, upstream.contiguous()))
+
+
+class _Captured(_Program):
+    """The same in CUDA graphs. What is kept for `backward` stays in the graph's memory until the next `forward`."""
+
+    def __init__(self, graphs: Graphs, inputs: list[Tensor], lower: Lower, fixed: int) -> None:
+        super().__init__(graphs, inputs, lower)
+        self.fixed = fixed
+        self.newest: object = None
+        # what is kept must outlive calls of other programs
+        pool = torch.cuda.graph_pool_handle() if self._backward else _shared_pool()
+        self._replay_forward = captured(self._forward, inputs[:fixed], inputs[fixed:], pool)
+        if self._backward is not None:
+            value, *saved = self._replay_forward(*inputs[fixed:])
+            self._replay_backward = captured(self._backward, saved, [zeros_like(value)], pool)
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], object]:
+        """See `_Program.forward`; nothing but the token is kept outside of the graph."""
+        value = self._replay_forward(*inputs[self.fixed :])[0]
+        self.newest = object()
+        return value.clone(), [], self.newest
+
+    def backward(self, token: object, inputs: Sequence[Tensor], _saved: list[Tensor], upstream: Tensor) -> list[Tensor]:
+        """See `_Program.backward`."""
+        if token is not self.newest:  # another call has overwritten what this one left
+            self.forward(inputs)
+        parts = list(self._replay_backward(upstream))
         own = [torch.empty_like(part) for part in parts]
-        torch._foreach_copy_(own, list(parts))
+        torch._foreach_copy_(own, parts)
         return own
 
 
@@ -212,7 +234,7 @@ class _Differentiable(torch.autograd.Function):
     def forward(ctx: Any, program: _Program, call: _Call, *inputs: Tensor) -> Tensor:
         value, saved, ctx.token = program.forward(inputs)
         ctx.program, ctx.call, ctx.count = program, call, len(inputs)
-        ctx.save_for_backward(*inputs, *([] if program.captured else saved))
+        ctx.save_for_backward(*inputs, *saved)
         return value
 
     @staticmethod
@@ -230,32 +252,36 @@ class _Differentiable(torch.autograd.Function):
         return (None, None, *found)
 
 
+def zeros_like(value: Tensor) -> Tensor:
+    """Zeros of that shape, in memory one after the other."""
+    return torch.zeros(value.shape, dtype=value.dtype, device=value.device)
+
+
 @functools.cache
 def _shared_pool() -> Any:
-    """The memory of all graphs whose results are copied at once and which save nothing."""
+    """The memory of all graphs whose results are copied at once and which keep nothing."""
     return torch.cuda.graph_pool_handle()
 
 
-def captured(kernel: Kernel, inputs: Sequence[Tensor], fixed: int, pool: Any) -> Kernel:
-    """A kernel in a CUDA graph: its results stay in the graph's memory until a call of the same pool overwrites them.
+def captured(kernel: Kernel, fixed: Sequence[Tensor], moving: Sequence[Tensor], pool: Any) -> Kernel:
+    """A kernel of [*fixed, *moving] in a CUDA graph, as a function of `moving`.
 
-    The first `fixed` inputs are read where they are; the others are copied in.
+    The fixed inputs are read where they are, the others are copied in. Results stay in the graph's memory until a call
+    of a graph of the same pool overwrites them.
     """
-    own = [t.clone() for t in inputs[fixed:]]
-    every = [*inputs[:fixed], *own]
+    own = [tensor.clone() for tensor in moving]
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # whatever happens at a first call, such as choosing algorithms, is not for the graph
         for _ in range(3):
-            kernel(*every)
+            kernel(*fixed, *own)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        results = kernel(*every)
+        results = kernel(*fixed, *own)
 
     def replay(*new: Tensor) -> Sequence[Tensor]:
-        if own:
-            torch._foreach_copy_(own, list(new[fixed:]))
+        torch._foreach_copy_(own, list(new))
         graph.replay()
         return results
 

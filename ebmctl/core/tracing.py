@@ -10,10 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
-from torch._functorch.partitioners import min_cut_rematerialization_partition
-from torch._inductor.decomposition import select_decomp_table
 from torch.func import functionalize
-from torch.fx.experimental.proxy_tensor import make_fx
 
 Function = Callable[..., Tensor]
 
@@ -80,12 +77,18 @@ def _trace(function: Function, inputs: list[Tensor], wanted: Sequence[int]) -> G
     for index, node in enumerate(joint.graph.find_nodes(op="placeholder")):  # as the partitioner knows them
         node.target = node.name = f"primals_{index + 1}" if index < len(inputs) else "tangents_1"
     joint.recompile()
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
+
     forward, backward = min_cut_rematerialization_partition(joint, [*inputs, upstream], num_fwd_outputs=1)
     return Graphs(forward, backward, tuple(affected))
 
 
 def _plain(function: Callable[..., list[Tensor]], inputs: list[Tensor]) -> fx.GraphModule:
     """A graph without autograd and without operations that change a tensor in place."""
+    import torch._inductor.lowering  # some decompositions take for granted that it is there
+    from torch._inductor.decomposition import select_decomp_table
+    from torch.fx.experimental.proxy_tensor import make_fx
+
     graph = make_fx(function, tracing_mode="fake")(*inputs)
     graph = make_fx(functionalize(graph), select_decomp_table(), tracing_mode="fake")(*inputs)
     graph.graph.eliminate_dead_code()

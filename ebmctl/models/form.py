@@ -125,5 +125,6 @@ def prepare(form: Form) -> None:
     allowed = form.precision != "fp32"
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cudnn.deterministic = True  # so that a resumed run goes on exactly
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "ebmctl" / "compiled"))

@@ -43,6 +43,7 @@ class Model:
     network: EnergyNetwork
     source: Path | None = None
     form: Form = EAGER
+    rows: int = BATCH
     say: Callable[[str], None] = field(default=lambda _: None, compare=False)
 
     def sha256(self) -> str | None:
@@ -102,18 +103,18 @@ class Model:
     def freeze(self) -> Freeze:
         """What makes the network that `fixed` has; a compiled one is made once."""
         lower = self.form.lower
-        return frozen if lower is None else FastFreeze(self.network, lower, BATCH, self.say)
+        return frozen if lower is None else FastFreeze(self.network, lower, self.rows, self.say)
 
-    def quick(self, evaluations: int, compile: str, say: Callable[[str], None]) -> Model:
-        """The same model in the form that is best for so many gradients of an image; see `form.choose`.
+    def quick(self, images: int, gradients: int, compile: str, say: Callable[[str], None]) -> Model:
+        """The same model in the form that is best for so many gradients of each of some images; see `form.choose`.
 
         `say` is told in a line where that is not eager mode.
         """
-        work = Work(0.0 if compile == "off" else self._seconds(evaluations))
+        work = Work(0.0 if compile == "off" else self._seconds(images * gradients))
         form = choose(self.device, self.form.precision, compile, work)
         if form.execution != "eager":
             say(f"running on {described(self.device)}: {form}")
-        return replace(self, form=form, say=say)
+        return replace(self, form=form, rows=min(images, BATCH), say=say)
 
     def _seconds(self, evaluations: int) -> float:
         """How long so many gradients take in eager mode, roughly; 0 for few, which are not worth measuring."""
