@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -126,5 +127,6 @@ def prepare(form: Form) -> None:
     torch.set_float32_matmul_precision("high" if allowed else "highest")
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cudnn.deterministic = True  # so that a resumed run goes on exactly
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "ebmctl" / "compiled"))
+    with contextlib.suppress(RuntimeError):  # who has no home has Inductor's own folder, a temporary one
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "ebmctl" / "compiled"))
