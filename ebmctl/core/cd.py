@@ -15,13 +15,20 @@ from ebmctl.core.energy import Conditioned, EnergyNetwork, frozen
 from ebmctl.core.langevin import Sampler, run
 from ebmctl.core.noise import uniform_noise
 from ebmctl.core.objective import Freeze, LossTerm, Objective
+from ebmctl.core.rows import bytes_each, even_part, rows_that_fit
 from ebmctl.core.sampling import Augmentation
+
+USUAL_CHUNK = 32
 
 
 class ImprovedCD(Objective):
-    """The objective "icd": Algorithm 1 of the paper, with the replay buffer B that is kept from batch to batch."""
+    """The objective "icd": Algorithm 1 of the paper, with the replay buffer B that is kept from batch to batch.
+
+    `fitted` is the chunk of the KL loss that was chosen by the memory of a GPU.
+    """
 
     buffer: ReplayBuffer
+    fitted: int | None = None
 
     def __init__(
         self, config: ICDConfig, shape: tuple[int, int, int], sampler: Sampler, augmentation: Augmentation
@@ -84,7 +91,7 @@ class ImprovedCD(Objective):
         All graphs of a batch at once would need too much memory: `kl_rows` says which samples go together.
         """
         negatives = []
-        for rows, share in kl_rows(len(x), self.config):
+        for rows, share in kl_rows(len(x), self.config, self.chunk):
             sample, here = x[rows], fixed[rows]
             if not share:  # these take no part in the KL loss
                 negatives.append(run(self.sampler, here, sample, self.steps_with_gradient))
@@ -94,6 +101,26 @@ class ImprovedCD(Objective):
             negatives.append(sample.detach())
             yield kl_loss(here, sample, past, share, self.config)
         return torch.cat(negatives)
+
+    @property
+    def chunk(self) -> int:
+        """How many samples of the KL loss have their graphs at a time."""
+        return self.config.kl_chunk or self.fitted or USUAL_CHUNK
+
+    def fit_memory(self, network: EnergyNetwork, label: Tensor | None, batch: int, free: int) -> None:
+        """Choose the chunk, where the recipe does not: all samples, or a half, a quarter ... of them."""
+        if self.config.kl_chunk or not self.config.kl_loss:
+            return
+        shape, device = tuple(self.buffer.images.shape[1:]), self.generator.device
+        each = self.steps_with_gradient * bytes_each(Conditioned(network, label), shape, device, create_graph=True)
+        self.fitted = even_part(min(batch, self.config.kl_samples), rows_that_fit(free, each))
+
+    def need_less_memory(self) -> str:
+        """Halve the chunk, if it was chosen."""
+        if self.config.kl_chunk or self.fitted in (None, 1):
+            return ""
+        self.fitted = even_part(self.chunk, self.chunk - 1)
+        return f"the KL loss takes {self.fitted} samples at a time"
 
     @property
     def chain_steps(self) -> int:
@@ -111,12 +138,15 @@ class ImprovedCD(Objective):
         return self.buffer.newest[:count].float() / 255
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The replay buffer."""
-        return self.buffer.state_dict()
+        """The replay buffer, and the chunk that was chosen: the random numbers depend on it."""
+        chosen = {} if self.fitted is None else {"chunk": torch.tensor(self.fitted)}
+        return self.buffer.state_dict() | chosen
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Load the replay buffer; raises ValueError where it is of another shape."""
+        """Load the state; raises ValueError where the replay buffer is of another shape."""
         self.buffer.load_state_dict(state)
+        if self.fitted is not None and "chunk" in state:
+            self.fitted = int(state["chunk"])
 
 
 class ContrastiveDivergence(ImprovedCD):
@@ -167,11 +197,11 @@ def entropy_loss(x: Tensor, past: Tensor) -> Tensor:
     return -distance.clamp_min(1e-6).log().mean()
 
 
-def kl_rows(batch: int, config: ICDConfig) -> Iterator[tuple[slice, float]]:
+def kl_rows(batch: int, config: ICDConfig, chunk: int) -> Iterator[tuple[slice, float]]:
     """Slices of a batch with their share in the KL loss: its samples chunk by chunk, then the rest with share 0."""
     count = min(batch, config.kl_samples) if config.kl_loss else 0
-    for low in range(0, count, config.kl_chunk):
-        high = min(low + config.kl_chunk, count)
+    for low in range(0, count, chunk):
+        high = min(low + chunk, count)
         yield slice(low, high), (high - low) / count
     if count < batch:
         yield slice(count, batch), 0.0

@@ -175,8 +175,9 @@ class ICDConfig(CDConfig):
     """Samples of a batch that the KL loss is taken on, at most."""
     kl_steps: Literal["last", "all"] = "last"
     """The sampler steps that the KL loss goes back through."""
-    kl_chunk: Count = 32
-    """Samples of the KL loss whose graphs are built at a time; fewer need less memory, and give the same gradient."""
+    kl_chunk: Natural = 0
+    """Samples of the KL loss whose graphs are built at a time; fewer need less memory, and give the same gradient. 0:
+    on a CUDA GPU as many as its free memory allows, elsewhere 32."""
     entropy_neighbors: Count = 100
     """Past samples that the entropy part compares with."""
     entropy_after: Natural = 1_000

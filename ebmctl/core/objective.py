@@ -44,6 +44,16 @@ class Objective:
         """
         raise NotImplementedError
 
+    def fit_memory(self, network: EnergyNetwork, label: Tensor | None, batch: int, free: int) -> None:
+        """Choose how much of a batch is computed at a time, for so many bytes of free memory; nothing by default.
+
+        The label, (1, L), is any one. Called before training, and only on a CUDA GPU.
+        """
+
+    def need_less_memory(self) -> str:
+        """After a step ran out of memory: compute less at a time, and say so in a few words; empty if it can't be."""
+        return ""
+
     @property
     def chain_steps(self) -> int:
         """Sampler steps in a chain."""

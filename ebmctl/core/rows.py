@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ebmctl.core.energy import Conditioned, Energy
+from ebmctl.core.energy import Conditioned, Energy, energy_gradient
+
+SAFETY = 4  # times what a graph keeps: gradients, what layers need in passing, and other programs
 
 
 class InRows:
@@ -54,14 +56,30 @@ class _WithGradient(torch.autograd.Function):
         return upstream.view(-1, *[1] * (gradients.ndim - 1)) * gradients, None
 
 
-def bytes_each(energy: Energy, shape: tuple[int, ...], device: torch.device) -> int:
-    """How many bytes the graph from an image (C, H, W) to its energy keeps, without the parameters."""
+def rows_that_fit(free: int, each: int) -> int:
+    """How many images at a time, of so many bytes each, one at least."""
+    return max(1, free // (SAFETY * each))
+
+
+def even_part(count: int, most: int) -> int:
+    """The largest of count, count / 2, count / 4, ..., rounded up, that is at most `most`; one at least."""
+    while count > max(most, 1):
+        count = (count + 1) // 2
+    return count
+
+
+def bytes_each(energy: Energy, shape: tuple[int, ...], device: torch.device, *, create_graph: bool = False) -> int:
+    """How many bytes the graph from an image (C, H, W) to its energy keeps, without the parameters.
+
+    With `create_graph` that from the image to the energy's gradient, which is about twice as many.
+    """
     energy = getattr(energy, "plain", energy)  # a compiled one would be compiled for these few images
-    return max(_kept(energy, 2, shape, device) - _kept(energy, 1, shape, device), 1)
+    one, two = (_kept(energy, count, shape, device, create_graph) for count in (1, 2))
+    return max(two - one, 1)
 
 
-def _kept(energy: Energy, count: int, shape: tuple[int, ...], device: torch.device) -> int:
-    """The bytes that backpropagation from some images' energies needs, each counted once."""
+def _kept(energy: Energy, count: int, shape: tuple[int, ...], device: torch.device, create_graph: bool) -> int:
+    """The bytes that backpropagation from some images' energies, or gradients, needs, each counted once."""
     seen: dict[int, torch.UntypedStorage] = {}  # the storages themselves, so that no address is taken twice
 
     def pack(tensor: Tensor) -> Tensor:
@@ -71,7 +89,8 @@ def _kept(energy: Energy, count: int, shape: tuple[int, ...], device: torch.devi
 
     x = torch.zeros(count, *shape, device=device, requires_grad=True)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        _rows(energy, slice(count))(x)
+        some = _rows(energy, slice(count))
+        energy_gradient(some, x, create_graph=True) if create_graph else some(x)
     return x.nbytes + sum(storage.nbytes() for storage in seen.values())
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import torch
 
 from ebmctl.core.energy import Energy
-from ebmctl.core.rows import InRows, bytes_each
+from ebmctl.core.rows import InRows, bytes_each, rows_that_fit
 from ebmctl.errors import UsageError
 
 FEW = 16  # images that are not worth measuring
-SAFETY = 4  # times what a graph keeps: gradients, what layers need in passing, and other programs
 UNKNOWN = 4 << 30  # where a system does not say how much it has
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
@@ -26,11 +25,6 @@ def in_rows(energy: Energy, count: int, shape: tuple[int, ...], device: torch.de
 def rows_of(energy: Energy, count: int, shape: tuple[int, ...], device: torch.device) -> int:
     """How many of `count` images (C, H, W) at a time, with gradients, fit the memory of a device."""
     return FEW if count <= FEW else rows_that_fit(free_bytes(device), bytes_each(energy, shape, device))
-
-
-def rows_that_fit(free: int, each: int) -> int:
-    """How many images at a time, of so many bytes each, one at least."""
-    return max(1, free // (SAFETY * each))
 
 
 def check_fits(what: str, size: int, free: int, instead: str) -> None:

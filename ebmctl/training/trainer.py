@@ -31,6 +31,7 @@ from ebmctl.data.transform import to_float
 from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.models.folder import build_network, unconditional_names
 from ebmctl.models.form import EAGER, Form
+from ebmctl.models.memory import free_bytes
 from ebmctl.training.gradients import Summed, accumulate, check_bound, finite, found_problem
 from ebmctl.training.packed import Packed, pack, unpack
 from ebmctl.training.parallel import any_process, gather_tensors, highest, moved
@@ -76,7 +77,7 @@ class Trainer:
         form: Form = EAGER,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.recipe, self.dataset, self.accelerator, self.form = recipe, dataset, accelerator, form
+        self.recipe, self.dataset, self.accelerator, self.form, self.say = recipe, dataset, accelerator, form, say
         device = accelerator.device
         seed = recipe.run.seed
         self.labels = condition_labels(recipe, dataset)
@@ -99,6 +100,8 @@ class Trainer:
         self.freeze: Freeze = frozen
         if form.precision == "bf16":
             self.energy = Autocast(self.network, torch.bfloat16)
+        if device.type == "cuda":
+            self._fit_memory()
         if (lower := form.lower) is not None:
             most = max(phase.optimizer.batch_size for phase in recipe.schedule)
             self.freeze = FastFreeze(self.energy, lower, most, say)
@@ -138,6 +141,13 @@ class Trainer:
             if objective.needs_labels and not self.labels:
                 raise UsageError(f"the objective '{phase.objective.name}' needs labels: give --label")
         return made
+
+    def _fit_memory(self) -> None:
+        """Let the objectives choose how much is computed at a time, by the memory that is free now."""
+        device = self.accelerator.device
+        label = torch.zeros(1, len(self.labels), device=device) if self.labels else None
+        for phase, objective in zip(self.recipe.schedule, self.objectives, strict=True):
+            objective.fit_memory(self.energy, label, phase.optimizer.batch_size, free_bytes(device))
 
     def _enter(self, phase: int) -> None:
         """Start a phase with a new optimiser; the weights and their average stay as they are."""
@@ -186,8 +196,7 @@ class Trainer:
         label = condition(data.label, self.dataset, batch.labels)  # on the host: it may pick columns by their numbers
         label = None if label is None else moved(label, device)
         label = dropped(label, data.label_dropout, self.generator)
-        terms = self.objective.losses(self.energy, positives, label, self.freeze)
-        found = self._checked(terms) if self.late == 1 else accumulate(terms, self.parameters)
+        found = self._summed(positives, label)
         values: dict[str, Any] = dict(found.logs)
         if "energy_data" in values and "energy_samples" in values:
             values["energy_difference"] = None  # comes with `read`, at its place
@@ -219,6 +228,24 @@ class Trainer:
         if first < len(steps):
             problem = problems[first] or "in another process"
             raise DivergedError(f"training diverged at step {found[first]['step']}: {problem}")
+
+    def _summed(self, positives: Tensor, label: Tensor | None) -> Summed:
+        """The sums over terms. One that runs out of memory is tried again with the same random numbers and less at a
+        time, if the objective can: the state that it keeps from batch to batch changes only once all is computed.
+        """
+        before = self.generator.get_state()
+        try:
+            return self._sum(self.objective.losses(self.energy, positives, label, self.freeze))
+        except torch.OutOfMemoryError:
+            if not (less := self.objective.need_less_memory()):
+                raise
+        # out here the error is gone, and with it all that was computed
+        self.say(f"out of memory: now {less}")
+        self.generator.set_state(before)
+        return self._summed(positives, label)
+
+    def _sum(self, terms: Iterator[LossTerm]) -> Summed:
+        return self._checked(terms) if self.late == 1 else accumulate(terms, self.parameters)
 
     def _checked(self, terms: Iterator[LossTerm]) -> Summed:
         """The sums over terms; raises DivergedError where one diverges, in all processes."""

@@ -13,6 +13,7 @@ from ebmctl.core.energy import Conditioned, frozen
 from ebmctl.core.langevin import Langevin
 from ebmctl.core.nets.blocks import SelfAttention
 from ebmctl.core.nets.residual import ResidualEnergy
+from ebmctl.core.rows import SAFETY, bytes_each
 from tests.core.quadratic import Quadratic
 
 SHAPE = (1, 2, 2)
@@ -131,6 +132,47 @@ def test_chunks_of_the_kl_loss_give_the_same_gradient(chunk):
         made.sampler.config = LangevinConfig(0.2, 0.0, clamp=False)
         found.append(gradients(made.losses(network, data, None), network, "kl"))
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*found, strict=True))
+
+
+EACH = bytes_each(Conditioned(Quadratic(1.5, torch.zeros(SHAPE)), None), SHAPE, torch.device("cpu"), create_graph=True)
+
+
+@pytest.mark.parametrize(
+    ("fits", "changes", "chunk"),
+    [
+        (1000, {}, 20),  # the whole batch
+        (1000, {"kl_samples": 12}, 12),
+        (19.9, {}, 10),
+        (1, {}, 1),
+        (0, {}, 1),
+        (20, {"kl_steps": "all"}, 5),  # three graphs in a row
+        (1, {"kl_chunk": 7}, 7),  # as the recipe says
+        (1, {"kl_loss": False}, 32),
+    ],
+)
+def test_the_chunk_is_chosen_by_the_free_memory(fits, changes, chunk):
+    made = objective(replace(CONFIG, **changes))
+    assert made.chunk == changes.get("kl_chunk", 32)  # where no memory is told
+    made.fit_memory(Quadratic(1.5, torch.zeros(SHAPE)), None, 20, int(fits * SAFETY * EACH))
+    assert made.chunk == chunk
+
+
+def test_a_chosen_chunk_is_halved_and_is_part_of_the_state():
+    made, other, old, told = (objective(replace(CONFIG, kl_chunk=chunk)) for chunk in (0, 0, 0, 7))
+    assert made.need_less_memory() == ""  # the usual one, of a CPU
+    assert set(made.state_dict()) == {"images", "seen"}
+    for one in (made, other, told):
+        one.fit_memory(Quadratic(1.5, torch.zeros(SHAPE)), None, 9, 1 << 40)
+    assert [made.need_less_memory() for _ in range(5)] == [
+        *(f"the KL loss takes {chunk} samples at a time" for chunk in (5, 3, 2, 1)),
+        "",
+    ]
+    other.load_state_dict(made.state_dict())
+    assert (made.chunk, other.chunk) == (1, 1)
+    other.load_state_dict(old.state_dict())  # of before, or of a CPU
+    assert other.chunk == 1
+    told.load_state_dict(made.state_dict())
+    assert (told.chunk, told.need_less_memory()) == (7, "")
 
 
 def test_the_kl_loss_is_the_weighted_sum_of_its_parts():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient
-from ebmctl.core.rows import InRows, bytes_each
+from ebmctl.core.rows import InRows, bytes_each, even_part
 
 SHAPE = (1, 4, 4)
 
@@ -57,3 +57,16 @@ def test_an_images_bytes_are_what_its_graph_keeps_without_the_parameters():
     found = bytes_each(Conditioned(Small(), torch.ones(1, 1)), SHAPE, torch.device("cpu"))
     assert 4 * (16 + 1000) <= found <= 4 * (16 + 3 * 1000)
     assert found < Small().w.nbytes / 5
+
+
+def test_the_graph_of_a_gradient_keeps_that_of_the_energy_too():
+    energy, cpu = Conditioned(Small(), None), torch.device("cpu")
+    value, gradient = (bytes_each(energy, SHAPE, cpu, create_graph=create) for create in (False, True))
+    assert value + 4 * 1000 <= gradient <= 4 * value
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "part"), [(128, 500, 128), (128, 128, 128), (128, 127, 64), (100, 30, 25), (9, 4, 3), (9, 0, 1)]
+)
+def test_a_part_is_all_or_a_half_of_a_half_as_often_as_needed(count, most, part):
+    assert even_part(count, most) == part
