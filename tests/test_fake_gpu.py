@@ -12,6 +12,7 @@ import ebmctl
 from ebmctl.compose import composition
 from ebmctl.compose.expression import parse
 from ebmctl.config.dataset import DatasetName
+from ebmctl.core import augment as augmentation
 from ebmctl.core.augment import augment
 from ebmctl.core.config import AugmentConfig
 from ebmctl.evaluation.chains import Chains
@@ -65,8 +66,16 @@ def gpu(monkeypatch):
     for module in (memory, models):
         monkeypatch.setattr(module, "free_bytes", lambda _device: 10 << 30)
     monkeypatch.setattr(memory, "rows_that_fit", lambda _free, _each: 7)
+    _forget_constants()
     with _Mode():
         yield torch.device("cuda")
+    _forget_constants()
+
+
+def _forget_constants():
+    """What is made once on a device must not be one test's in another."""
+    for made_once in (augmentation._constant, augmentation._from_yiq):
+        made_once.cache_clear()
 
 
 def on(device, *changes, labels=()):

@@ -41,7 +41,7 @@ def classify(model: Model, dataset: ImageDataset) -> Classification:
     logits, classes = [], []
     for low in range(0, len(dataset), BATCH):
         batch = dataset.__getitems__(range(low, min(low + BATCH, len(dataset))))
-        logits.append(network.logits(batch.images.float() / 255))
+        logits.append(network.logits(batch.images.to(model.device).float() / 255).cpu())
         classes.append(batch.labels.argmax(1))
     found, truth = torch.cat(logits), torch.cat(classes)
     probabilities = found.softmax(1)

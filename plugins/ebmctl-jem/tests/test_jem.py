@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -173,3 +174,15 @@ def test_evaluation(tmp_path, monkeypatch):
     images = torch.zeros(4, 1, 16, 16, dtype=torch.uint8)
     with pytest.raises(UsageError, match="the set has others"):
         classify(model, TensorImages(images, torch.eye(4), ["a", "b", "c", "d"]))
+
+
+def test_images_come_to_the_model_and_logits_back(monkeypatch):
+    """On the device that has no values, where an operation with a tensor of the CPU fails."""
+    config = ClassifierConfig(width=4, blocks=(0,), multipliers=(1,))
+    network = ResidualClassifier(config, 1, 2).to("meta")
+    given = []
+    monkeypatch.setattr(network, "logits", lambda x: given.append(x.device.type) or torch.zeros(len(x), 2))
+    model = SimpleNamespace(network=network, device=torch.device("meta"), config=SimpleNamespace(labels=("a", "b")))
+    images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    assert classify(model, TensorImages(images, torch.eye(2)[[0, 0, 0, 1]], ["a", "b"])).accuracy == 0.75
+    assert given == ["meta"]
