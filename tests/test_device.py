@@ -8,6 +8,7 @@ import torch
 import ebmctl
 from ebmctl.errors import EbmctlError, UsageError
 from ebmctl.models.device import best_device, device_of
+from ebmctl.training.parallel import check_gpus, make_accelerator
 from tests.test_cli import call
 
 COMMANDS = {
@@ -58,6 +59,24 @@ def test_the_best_device_is_cuda_then_mps_then_the_cpu(gpus):
     assert best_device() == torch.device("cuda")
     assert device_of("cuda:1") == torch.device("cuda", 1)
     assert device_of("cpu") == torch.device("cpu")
+
+
+def test_two_processes_need_two_gpus(gpus, tmp_path, monkeypatch):
+    """Before any of them starts, and where another program started them."""
+    gpus(cuda=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    line = "2 processes need a GPU each, and this machine has 1; try --device cpu"
+    for device in ("auto", "cuda"):
+        status, out, err = call(*COMMANDS["train"], "--processes", "2", "--device", device)
+        assert (status, out, err) == (1, "", f"error: {line}\n")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(EbmctlError, match=line):
+        make_accelerator("cuda")
+    make_accelerator("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_gpus(torch.device("cuda"), 2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_python_names_devices_as_the_commands_do(model, gpus):

@@ -142,6 +142,16 @@ def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
         folder.load_checkpoint(other)
 
 
+def test_a_run_is_not_resumed_on_another_kind_of_device():
+    """A GPU's generator has a state of another size."""
+    made, other = trainer(), trainer()
+    tensors, document = made.state()
+    before = other.network.state_dict()
+    with pytest.raises(ValueError, match="another kind of device; resume with the --device of before"):
+        other.load_state(tensors | {"rank0.generator": torch.zeros(16, dtype=torch.uint8)}, document)
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.network.state_dict().items())
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "document", "missing"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(tmp_path, damage):
     made = trainer()

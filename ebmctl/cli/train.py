@@ -65,6 +65,7 @@ def train(
         resolved = recipes.resolve(name, recipe, assignments, flags)
         if processes > 1 and "WORLD_SIZE" not in os.environ:
             path = _existing_run(resume, name) if resume else out or next_run_path(name)
+            _check_processes(device, processes)
             raise typer.Exit(_launch(processes, dataset, path, [] if out or resume else [f"--out={path}"]))
         if dry_run:
             from ebmctl.cli.dry_run import dry_run as show_estimate
@@ -95,6 +96,13 @@ def parse_time(text: str) -> float:
     if not match or not float(match[1]):
         raise UsageError(f"--time must be a duration such as 90s, 3m, 12h or 2d, not '{text}'")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def _check_processes(device: str, processes: int) -> None:
+    from ebmctl.models.device import device_of
+    from ebmctl.training.parallel import check_gpus
+
+    check_gpus(device_of(device), processes)
 
 
 def _launch(processes: int, dataset: str, path: Path, more: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import torch
@@ -15,10 +16,18 @@ from ebmctl.models.device import device_of
 
 def make_accelerator(device: str, processes: int = 1) -> Accelerator:
     """The device and the processes to train with; raises EbmctlError if they are not available."""
-    accelerator = Accelerator(cpu=device_of(device).type == "cpu")
+    chosen = device_of(device)
+    check_gpus(chosen, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # `processes` may be on several machines
+    accelerator = Accelerator(cpu=chosen.type == "cpu")
     if accelerator.num_processes < processes:
         raise EbmctlError(f"--processes {processes}: only {accelerator.num_processes} started")
     return accelerator
+
+
+def check_gpus(device: torch.device, processes: int) -> None:
+    """Raise EbmctlError where so many processes on this machine have no GPU each: NCCL takes no two on one."""
+    if device.type == "cuda" and processes > (gpus := torch.cuda.device_count()):
+        raise EbmctlError(f"{processes} processes need a GPU each, and this machine has {gpus}; try --device cpu")
 
 
 def moved(tensor: Tensor, device: torch.device) -> Tensor:

@@ -333,10 +333,12 @@ class Trainer:
             raise ValueError(f"it was saved by {processes} processes; resume with --processes {processes}")
         if not 0 <= (phase := int(document["phase"])) < len(self.objectives):
             raise ValueError(f"it was in phase {phase}, which the recipe does not have")
+        own = _section(tensors, f"rank{self.accelerator.process_index}")
+        if own["generator"].shape != self.generator.get_state().shape:
+            raise ValueError("it was saved on another kind of device; resume with the --device of before")
         self.unread.clear()
         self.attempt = int(document["attempt"])
         self._enter(phase)
-        own = _section(tensors, f"rank{self.accelerator.process_index}")
         self.network.load_state_dict(_section(tensors, "network"))
         self.ema.load_state_dict(_section(tensors, "ema"))
         self.objective.load_state_dict(_section(own, "objective"))
