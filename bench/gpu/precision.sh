@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A run of the CIFAR-10 recipe in one precision: bash bench/gpu/precision.sh tf32|bf16. TIME=8m; SMALL=1: a trial.
+# A run of the CIFAR-10 recipe in one precision: bash bench/gpu/precision.sh tf32|bf16. TIME=8m, SEED=1; SMALL=1: a trial.
 . "$(dirname "$0")/setup.sh"
 set -o pipefail
 run=/tmp/ebmctl-gpu/icd-$1
@@ -12,7 +12,7 @@ if [ -n "$SMALL" ]; then
 fi
 precision=$1
 shift
-"$PYTHON" -m ebmctl train "$@" --precision "$precision" --seed 1 --set run.checkpoint_every=500 --out "$run" \
+"$PYTHON" -m ebmctl train "$@" --precision "$precision" --seed "${SEED:-1}" --set run.checkpoint_every=500 --out "$run" \
   2>&1 | tee "$OUT/$precision.log"
 cp "$run/metrics.jsonl" "$OUT/$precision.jsonl"
 previews=$(find "$run" -name '*.png' | sort | tail -n 4)

@@ -104,7 +104,11 @@ class Run:
             self.failed += not record["ok"]
 
     def measure(self, part: str, variant: str, *options: str) -> dict[str, Any] | None:
-        """A measurement's record; None where it failed."""
+        """A measurement's record; None where it failed, or the time is up."""
+        if time.monotonic() > self.deadline:
+            self.failed += 1
+            print(f"{part:16} {variant:14} no time", flush=True)
+            return None
         return self._finish(part, variant, self._start(part, variant, *options))
 
     def _start(self, part: str, variant: str, *options: str) -> subprocess.Popen[str]:

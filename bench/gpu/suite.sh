@@ -3,5 +3,5 @@
 . "$(dirname "$0")/setup.sh"
 set -o pipefail
 export EBMCTL_TEST_DEVICE=${EBMCTL_TEST_DEVICE:-cuda}
-timeout "${LIMIT:-570}" "$PYTHON" -m pytest -p no:cacheprovider -q -n "${JOBS:-8}" --durations=20 \
+timeout "${LIMIT:-560}" "$PYTHON" -m pytest -p no:cacheprovider -q -n "${JOBS:-8}" --durations=20 \
   ${SMALL:+tests/test_precision.py} ${MORE:-} 2>&1 | tee "$OUT/suite.log"
