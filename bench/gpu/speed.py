@@ -28,7 +28,7 @@ EQUAL = ("captured fp32", "compiled fp32")  # compared with eager mode
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench gpu", description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--variants", help="some only, with commas between them: " + ", ".join(TABLE))
+    parser.add_argument("--variants", help="some only, such as eager-tf32,compiled-tf32")
     parser.add_argument("--small", action="store_true", help="for a trial; always so without a GPU")
     parser.add_argument("--together", action="store_true", help="first compile all at once, for Inductor's cache")
     parser.add_argument("--limit", type=float, default=float("inf"), help="seconds after which nothing goes on")
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time.monotonic() + given.limit,
         [f"--seconds={0.2 if small else given.seconds}", *more],
     )
-    chosen = given.variants.split(",") if given.variants else None
+    chosen = given.variants.replace("-", " ").split(",") if given.variants else None
     plan = [(p, v) for p in given.parts for v in chosen or (EQUAL if p.startswith("check") else TABLE)]
     run.rates()
     print(table.HEAD, flush=True)
