@@ -140,7 +140,7 @@ def training_form(
 
     work = Work(0.0)
     if compile == "auto" and last is None:
-        work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator))
+        work = Work(limit=seconds) if seconds else Work(eager_seconds(recipe, accelerator, precision))
     form = choose(accelerator.device, precision, compile, work, last)
     prepare(form)
     if accelerator.is_main_process:
