@@ -83,6 +83,8 @@ def train(
         trainer = make_trainer(resolved, accelerator, form, data_dir)
         score = _score(trainer, data_dir)
         folder = _enter_run(path, trainer, bool(resume))
+        if accelerator.is_main_process:
+            folder.log(f"training in {form}")
         accelerator.wait_for_everyone()  # until the first process has made the run folder
         try:
             _run(trainer, folder, seconds, score, log_with, as_json)
