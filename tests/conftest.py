@@ -15,6 +15,7 @@ import tomli_w
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests import device
 from tests.hub_server import WRITER, Hub, running_hub
 
 for variable in ("EBMCTL_SET", "EBMCTL_ZOO", "HF_TOKEN", "HF_HUB_OFFLINE"):
@@ -26,6 +27,7 @@ os.environ |= {
     "HF_HOME": str(Path(tempfile.gettempdir()) / "ebmctl-tests-have-no-home"),
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # exact on a GPU
 }
 torch.set_num_threads(1)  # tests run in parallel
 # how long a draw takes says nothing of the code where machines are shared
@@ -39,9 +41,32 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def own_settings() -> None:
+    """On a GPU what a test sets for its process is not there in the next; results are exact, as they are on a CPU."""
+    if torch.device("cpu") == device.DEVICE:
+        return
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # it knows one device
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
 @pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def on_device() -> Iterator[None]:
+    """New tensors are on the tests' device."""
+    if torch.device("cpu") == device.DEVICE:
+        yield
+        return
+    with device.DEVICE:
+        yield
+
+
+@pytest.fixture
+def generator(on_device) -> torch.Generator:
+    return device.seeded()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ebmctl.core import augment
 from ebmctl.core.objective import LossTerm
 from ebmctl.training import gradients
+from tests.device import DEVICE
 from tests.test_run import images, recipe, trainer
 
 READS = {"_local_scalar_dense", "is_nonzero", "equal", "allclose", "_assert_async", "linalg_inv_ex", "_linalg_eigh"}
@@ -77,7 +78,9 @@ def started(*changes):
     made.late = 1000
     source = made.batches()
     if made.objective.buffer is not None:
-        made.objective.buffer.add(torch.rand(40, *made.recipe.shape, generator=made.generator), made.generator)
+        made.objective.buffer.add(
+            torch.rand(40, *made.recipe.shape, generator=made.generator, device=DEVICE), made.generator
+        )
     made.launch(next(source))
     return made, source
 
@@ -170,6 +173,7 @@ def test_a_step_on_a_gpu_waits_for_nothing(name):
     from ebmctl.training.trainer import Trainer
 
     changes = STEPS[name]
+    torch.use_deterministic_algorithms(False)  # as in a run
     made = Trainer(recipe(*changes, "run.steps=100"), colored(*changes), Accelerator())
     source = made.batches()
     if made.objective.buffer is not None:

@@ -74,7 +74,7 @@ def rank(number: int) -> int:
 @pytest.mark.slow
 def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch):
     monkeypatch.setenv("EBMCTL_TEST", "parallel")
-    two = ["--recipe", "tiny.toml", "--processes", "2"]
+    two = ["--recipe", "tiny.toml", "--processes", "2", "--device", "cpu"]
     running = process("train", "noise", *two, "--steps", "100000", "--out", "run", cwd=here)
     wait_for(here / "run" / "metrics.jsonl", 5, running)
     os.kill(rank(1), signal.SIGKILL)
@@ -82,7 +82,7 @@ def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch)
     assert running.returncode == 1
     assert "resume with: ebmctl train noise --resume run --processes 2" in err.strip().splitlines()[-1]
     have = len((here / "run" / "metrics.jsonl").read_bytes().splitlines())
-    alone = process("train", "noise", "--recipe", "tiny.toml", "--resume", "run", cwd=here)
+    alone = process("train", "noise", "--recipe", "tiny.toml", "--device", "cpu", "--resume", "run", cwd=here)
     _, err = alone.communicate(timeout=180)
     assert alone.returncode == 1
     assert "resume with --processes 2" in err

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from ebmctl.core.energy import Conditioned, energy_gradient
 from ebmctl.training.trainer import fit
+from tests.device import DEVICE, seeded
 from tests.spies import gradients_of, spied
 from tests.test_run import trainer
 
@@ -21,8 +22,8 @@ def first_step(made):
 
 def with_images(made, count: int = 4):
     """A trainer whose buffer holds some images; gives them."""
-    draw = torch.Generator().manual_seed(5)
-    made.objective.buffer.add(torch.rand(count, 1, 8, 8, generator=draw), draw)
+    draw = seeded(5)
+    made.objective.buffer.add(torch.rand(count, 1, 8, 8, generator=draw, device=DEVICE), draw)
     return made.objective.buffer.images[:count].clone()
 
 

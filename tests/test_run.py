@@ -18,6 +18,7 @@ from ebmctl.errors import DivergedError, EbmctlError, UsageError
 from ebmctl.training import loop as run
 from ebmctl.training.folder import RunFolder, latest_run, next_run
 from ebmctl.training.trainer import Trainer, fit
+from tests.device import DEVICE
 
 TINY = [
     "data.size=8",
@@ -53,7 +54,9 @@ def images(names=(), exclusive=True) -> TensorImages:
 
 
 def trainer(*changes: str, data: TensorImages | None = None, **options) -> Trainer:
-    return Trainer(recipe(*changes), data or images(), Accelerator(cpu=True), **options)
+    made = Trainer(recipe(*changes), data or images(), Accelerator(cpu=DEVICE.type == "cpu"), **options)
+    made.late = 1  # on a GPU too
+    return made
 
 
 def finish(made: Trainer, folder: RunFolder, **options) -> run.Finished:
@@ -91,7 +94,7 @@ def test_model_folder_gives_the_averaged_network(tmp_path):
     folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     assert sorted(p.name for p in folder.model.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    x = torch.rand(3, 1, 8, 8)
+    x = torch.rand(3, 1, 8, 8, device=DEVICE)
     for reference in (folder.path, folder.model):
         model = ebmctl.load(reference)
         assert torch.equal(model.energy(x), made.ema(x))
@@ -241,7 +244,7 @@ def test_conditional_models(tmp_path):
     folder = RunFolder.create(tmp_path / "run", made.recipe)
     finish(made, folder)
     model = ebmctl.load(folder.path)
-    x = torch.rand(2, 1, 8, 8)
+    x = torch.rand(2, 1, 8, 8, device=DEVICE)
     assert not torch.equal(model.energy(x, "b"), model.energy(x, "not b"))
     assert ebmctl.sample(model, 2, label="b").shape == (2, 1, 8, 8)
     with pytest.raises(UsageError, match="give one of its labels: not b, b"):

@@ -13,6 +13,7 @@ from ebmctl.data.base import DataRequest
 from ebmctl.data.drawn.faces import make
 from ebmctl.errors import UsageError
 from ebmctl.training.trainer import Trainer
+from tests.device import DEVICE, seeded
 from tests.test_cli import call
 
 SMALL = [
@@ -28,16 +29,16 @@ SMALL = [
 
 def trainer(*changes: str) -> Trainer:
     recipe = resolve("faces", None, [*SMALL, *changes], {})
-    return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
+    return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=DEVICE.type == "cpu"))
 
 
 def test_a_conditional_energy_starts_as_the_unconditional_one_for_every_label() -> None:
     base, conditional = trainer("run.seed=1"), trainer("data.label=smiling")
     conditional.start_from(base.network.state_dict())
-    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(3, 3, 32, 32, generator=seeded(), device=DEVICE)
     expected = base.network(x)
     for label in (torch.zeros(3, 2), torch.eye(2)[[0, 1, 1]]):
-        torch.testing.assert_close(conditional.network(x, label), expected)
+        torch.testing.assert_close(conditional.network(x, label.to(DEVICE)), expected)
         torch.testing.assert_close(conditional.ema(x, label), expected)
     before = conditional.network.state_dict()["scales.0.layers.0.label1.weight"].clone()
     conditional.train_step(next(conditional.batches()))
@@ -82,7 +83,7 @@ def test_frozen_weights_stay_and_what_labels_add_is_trained() -> None:
 
     def made(*changes: str) -> Trainer:
         recipe = resolve("faces", "faces", [*head, *changes], {})
-        return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=True))
+        return Trainer(recipe, make(DataRequest("train", Path(), 32, 3)), Accelerator(cpu=DEVICE.type == "cpu"))
 
     base, conditional = made(), made("data.label=smiling", "run.init=base", "run.freeze_init=true")
     conditional.start_from(base.network.state_dict())

@@ -93,13 +93,13 @@ def optimal_pairing(noise: Tensor, data: Tensor, label: Tensor | None) -> Tensor
     from scipy.optimize import linear_sum_assignment
 
     cost = torch.cdist(data.flatten(1), noise.flatten(1)).square().cpu().numpy()  # (B, B)
-    pairing = torch.empty(len(data), dtype=torch.long)
-    indices = torch.arange(len(data))
+    pairing = np.empty(len(data), dtype=np.int64)
+    indices = np.arange(len(data))
     for group in [None] if label is None else torch.unique(label, dim=0):
-        rows = indices if group is None else (label == group).all(1).cpu().nonzero().squeeze(1)
+        rows = indices if group is None else np.flatnonzero((label == group).all(1).cpu().numpy())
         _, columns = linear_sum_assignment(cost[np.ix_(rows, rows)])
-        pairing[rows] = rows[torch.from_numpy(columns)]
-    return pairing.to(data.device)
+        pairing[rows] = rows[columns]
+    return torch.from_numpy(pairing).to(data.device)
 
 
 def matching_loss(energy: Conditioned, noise: Tensor, data: Tensor, time: Tensor, weight: float = 1.0) -> LossTerm:

@@ -15,6 +15,7 @@ from ebmctl.core.config import AugmentConfig, ICDConfig, LangevinConfig, Residua
 from ebmctl.core.langevin import Langevin
 from ebmctl.core.nets.blocks import SelfAttention
 from ebmctl.core.nets.residual import ResidualEnergy
+from tests.device import seeded
 
 SHAPE = (3, 16, 16)
 BATCH, STEPS, STEP_SIZE, SIGMA = 6, 3, 40.0, 0.01
@@ -121,10 +122,10 @@ def test_a_step_of_algorithm_1_is_its_lines_written_out(kl_steps, generator):
     network = energy_network()
     positives = torch.rand((BATCH, *SHAPE), generator=generator, dtype=torch.float64)
     images = torch.randint(0, 256, (CAPACITY, *SHAPE), generator=generator, dtype=torch.uint8)
-    draw = torch.Generator().manual_seed(4)
+    draw = seeded(4)
     parts, gradients, after = longhand(network, positives, images, draw, kl_steps)
 
-    draw = torch.Generator().manual_seed(4)
+    draw = seeded(4)
     config = ICDConfig(
         steps=STEPS, noise_probability=FRESH, buffer_size=CAPACITY, energy_regularizer=REGULARIZER,
         kl_energy=KL_ENERGY, kl_entropy=KL_ENTROPY, kl_samples=sum(CHUNKS), kl_chunk=max(CHUNKS), kl_steps=kl_steps,

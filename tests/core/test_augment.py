@@ -9,6 +9,7 @@ from torchvision.transforms import functional as TF
 
 from ebmctl.core import augment
 from ebmctl.core.config import AugmentConfig
+from tests.device import seeded
 
 
 @pytest.fixture
@@ -153,12 +154,12 @@ def test_each_image_has_its_own_draw(channels, part):
     off = {"crop": 1.0, "flip": 0.0, "color": 0.0, "grey": 0.0, "blur": 0.0}
     on = {"crop": 0.1, "flip": 0.5, "color": 1.0, "grey": 0.5, "blur": 0.5}
     config = AugmentConfig(**{**off, part: on[part]})
-    x = torch.rand(1, channels, 16, 16, generator=torch.Generator().manual_seed(1)).expand(32, -1, -1, -1)
-    results = [augment.augment(x, config, torch.Generator().manual_seed(s)) for s in (5, 5, 6)]
+    x = torch.rand(1, channels, 16, 16, generator=seeded(1)).expand(32, -1, -1, -1)
+    results = [augment.augment(x, config, seeded(s)) for s in (5, 5, 6)]
     assert torch.equal(results[0], results[1])
     assert results[0].shape == x.shape
     assert 0 <= results[0].min() <= results[0].max() <= 1
-    distinct = len({r.numpy().tobytes() for r in results[0]})
+    distinct = len({r.cpu().numpy().tobytes() for r in results[0]})
     if part == "grey" and channels == 1:
         assert torch.equal(results[0], x)
         return

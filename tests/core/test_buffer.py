@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebmctl.core.buffer import ReplayBuffer, last_of_each, quantize
+from tests.device import DEVICE, seeded
 
 
 def make(capacity, policy, shape=(1, 1, 1)):
-    return ReplayBuffer(capacity, shape, policy, torch.device("cpu"))
+    return ReplayBuffer(capacity, shape, policy, DEVICE)
 
 
 def test_round_trip_is_bit_exact_for_every_grey_level(generator):
@@ -34,7 +35,7 @@ def test_quantize_never_wraps_around(values):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 12))
 @settings(deadline=None)
 def test_fifo_keeps_the_latest(batches, capacity):
-    buffer, draw, history = make(capacity, "fifo"), torch.Generator(), []
+    buffer, draw, history = make(capacity, "fifo"), seeded(), []
     for size in batches:
         new = [len(history) + i for i in range(size)]
         history += new
@@ -83,7 +84,7 @@ def test_a_resumed_reservoir_knows_how_many_images_it_has_seen(generator):
     buffers[0].add(torch.zeros(3000, 1, 1, 1), generator)
     buffers[1].load_state_dict({name: part.clone() for name, part in buffers[0].state_dict().items()})
     for buffer in buffers:
-        buffer.add(torch.linspace(0, 1, 30).view(-1, 1, 1, 1), torch.Generator().manual_seed(5))
+        buffer.add(torch.linspace(0, 1, 30).view(-1, 1, 1, 1), seeded(5))
     assert torch.equal(buffers[0].images, buffers[1].images)
 
 
@@ -98,7 +99,7 @@ def test_of_images_for_one_place_the_last_is_kept(policy, generator):
     buffer, expected, seen = make(7, policy), [0] * 7, 0
     for size in (5, 20, 3, 9):
         values = torch.randint(1, 256, (size,), generator=generator)
-        again = torch.Generator()
+        again = seeded()
         again.set_state(generator.get_state())
         buffer.add(values.view(-1, 1, 1, 1) / 255, generator)
         uniform = torch.rand(size, generator=again, dtype=torch.float64).tolist()

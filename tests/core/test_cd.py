@@ -15,6 +15,7 @@ from ebmctl.core.nets.blocks import SelfAttention
 from ebmctl.core.nets.residual import ResidualEnergy
 from ebmctl.core.rows import SAFETY, bytes_each
 from tests.core.quadratic import Quadratic
+from tests.device import seeded
 
 SHAPE = (1, 2, 2)
 CONFIG = ICDConfig(steps=3, buffer_size=64, energy_regularizer=0.0, kl_entropy=0.0)
@@ -30,10 +31,10 @@ def gradients(terms, network, group=None):
 
 
 def objective(config, seed=0, shape=SHAPE, step_size=0.2, noise=0.01, clamp=False, fill=0, augmentation=lambda x: x):
-    sampler = Langevin(LangevinConfig(step_size, noise, clamp), torch.Generator().manual_seed(seed))
+    sampler = Langevin(LangevinConfig(step_size, noise, clamp), seeded(seed))
     made = cd.ImprovedCD(config, shape, sampler, augmentation)
     if fill:
-        made.buffer.add(torch.rand(fill, *shape, generator=torch.Generator().manual_seed(9)), sampler.generator)
+        made.buffer.add(torch.rand(fill, *shape, generator=seeded(9)), sampler.generator)
     return made
 
 
@@ -65,7 +66,7 @@ def test_contrastive_gradient_on_a_quadratic_energy():
 def test_kl_gradient_on_a_quadratic_energy():
     """x^ = y - s k (y - m) and L = E_fixed(x^) / 2: dL/dk = -s k0 <x^ - m0, y - m> / 2, dL/dm = s k k0 (x^ - m0)/2."""
     network = Quadratic(1.5, torch.full(SHAPE, 0.3))
-    sampler = Langevin(LangevinConfig(0.2, 0.0, clamp=False), torch.Generator())
+    sampler = Langevin(LangevinConfig(0.2, 0.0, clamp=False), seeded())
     y = torch.rand(8, *SHAPE)
     sample = sampler.step(Conditioned(network, None), y, create_graph=True)
     by_k, by_m = gradients([cd.kl_loss(Conditioned(frozen(network), None), sample, None, 1.0, CONFIG)], network)

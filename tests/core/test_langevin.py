@@ -7,6 +7,7 @@ from ebmctl.core.config import FlowConfig, LangevinConfig, SampleConfig
 from ebmctl.core.langevin import Langevin, run
 from ebmctl.core.sampling import chain
 from tests.core.quadratic import Quadratic
+from tests.device import seeded
 
 
 def langevin(generator: torch.Generator, step_size: float, noise: float, clamp: bool = False) -> Langevin:
@@ -48,10 +49,10 @@ def test_stationary_variance_is_the_temperature_of_small_steps(generator):
 def test_clamps_and_is_seeded():
     energy = Quadratic(1.0, torch.full((1, 2, 2), 5.0))
     x = torch.rand(4, 1, 2, 2)
-    results = [run(langevin(torch.Generator().manual_seed(s), 1.0, 0.1, clamp=True), energy, x, 3) for s in (1, 1, 2)]
+    results = [run(langevin(seeded(s), 1.0, 0.1, clamp=True), energy, x, 3) for s in (1, 1, 2)]
     assert torch.equal(results[0], results[1])
     assert results[0].max() == 1.0
-    unclamped = [run(langevin(torch.Generator().manual_seed(s), 0.5, 0.1), energy, x, 3) for s in (1, 2)]
+    unclamped = [run(langevin(seeded(s), 0.5, 0.1), energy, x, 3) for s in (1, 2)]
     assert not torch.equal(*unclamped)
     assert unclamped[0].max() > 1.0
 

@@ -23,6 +23,7 @@ from ebmctl.core.matching import (
 )
 from ebmctl.core.nets.residual import ResidualEnergy
 from tests.core.quadratic import Quadratic
+from tests.device import seeded
 
 
 class Plane(EnergyNetwork):
@@ -193,7 +194,7 @@ def test_eight_gaussians_to_two_moons(generator):
 
 
 def test_a_label_that_one_image_has_keeps_its_noise() -> None:
-    draw = torch.Generator().manual_seed(0)
+    draw = seeded(0)
     noise, data = torch.rand(4, 1, 2, 2, generator=draw), torch.rand(4, 1, 2, 2, generator=draw)
     pairing = optimal_pairing(noise, data, torch.eye(2)[[0, 0, 1, 0]])
     assert pairing[2] == 2

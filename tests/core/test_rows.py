@@ -7,6 +7,7 @@ import torch
 
 from ebmctl.core.energy import Conditioned, EnergyNetwork, energy_gradient
 from ebmctl.core.rows import InRows, bytes_each, even_part
+from tests.device import DEVICE
 
 SHAPE = (1, 4, 4)
 
@@ -27,7 +28,7 @@ class Small(EnergyNetwork):
 
 @pytest.mark.parametrize("label", [None, torch.tensor([[2.0]]), torch.arange(10.0)[:, None]])
 def test_energies_and_gradients_are_those_of_all_images_together(generator, label):
-    network = Small()
+    network, label = Small(), None if label is None else label.to(DEVICE)
     energy = Conditioned(network, label)
     x = torch.rand(10, *SHAPE, generator=generator)
     some = InRows(energy, 4)
@@ -54,13 +55,13 @@ def test_few_images_are_differentiable_twice(generator):
 
 
 def test_an_images_bytes_are_what_its_graph_keeps_without_the_parameters():
-    found = bytes_each(Conditioned(Small(), torch.ones(1, 1)), SHAPE, torch.device("cpu"))
+    found = bytes_each(Conditioned(Small(), torch.ones(1, 1)), SHAPE, DEVICE)
     assert 4 * (16 + 1000) <= found <= 4 * (16 + 3 * 1000)
     assert found < Small().w.nbytes / 5
 
 
 def test_the_graph_of_a_gradient_keeps_that_of_the_energy_too():
-    energy, cpu = Conditioned(Small(), None), torch.device("cpu")
+    energy, cpu = Conditioned(Small(), None), DEVICE
     value, gradient = (bytes_each(energy, SHAPE, cpu, create_graph=create) for create in (False, True))
     assert value + 4 * 1000 <= gradient <= 4 * value
 
