@@ -104,6 +104,18 @@ def test_medians_take_turns():
     assert min(first, second) >= 0
 
 
+def test_the_most_wanted_comes_first_for_every_part():
+    assert speed.planned(["icd", "check"])[:3] == [
+        ("icd", "compiled tf32"),
+        ("check", "captured fp32"),
+        ("icd", "compiled bf16"),
+    ]
+    assert len(speed.planned(["icd", "check", "score"])) == 5 + 2 + 3
+    assert speed.planned(["score"], ["eager tf32"]) == [("score", "eager tf32")]
+    every = {*speed.TABLE, *speed.EQUAL, *(v for few in speed.FEW.values() for v in few)}
+    assert every <= set(parts.VARIANTS)
+
+
 def test_a_failed_measurement_costs_only_itself(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(speed, "MEASURE", ["-c", "import sys; print('{\"ok\": 1}'); sys.exit(sys.argv[1] == 'bad')"])
     run = speed.Run(tmp_path / "speed.jsonl", float("inf"), [])
@@ -124,6 +136,6 @@ def test_the_unet_has_the_size_that_it_says():
 
 @pytest.mark.parametrize("name", ["langevin", "sample", "score", "score-gradient", "icd", "matching", "matching-unet"])
 def test_each_part_runs(name):
-    job = parts.PARTS[name](parts.VARIANTS[parts.BASE], parts.SMALL, torch.device("cpu"))
+    job = parts.PARTS[name](parts.VARIANTS[table.BASE], parts.SMALL, torch.device("cpu"))
     job.call()
     assert job.images

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import torch
 
 from bench.gpu import check, device
-from bench.gpu.parts import BASE, PARTS, SMALL, VARIANTS, Sizes, said
+from bench.gpu.parts import PARTS, SMALL, VARIANTS, Sizes, said
+from bench.gpu.table import BASE
 from bench.timing import medians
 from ebmctl.models.form import prepare
 

@@ -35,7 +35,6 @@ VARIANTS = {
     "compiled tf32": Form("tf32", "compiled"),
     "compiled bf16": Form("bf16", "compiled"),
 }
-BASE = "eager fp32"  # what all are compared with
 
 
 @dataclass(frozen=True)
