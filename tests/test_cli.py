@@ -179,7 +179,9 @@ def test_divergence_as_json(here):
 
 
 def test_interrupt_saves_and_tells_how_to_go_on(here):
-    running = process("train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--out", "run", cwd=here)
+    running = process(
+        "train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--compile", "off", "--out", "run", cwd=here
+    )
     metrics = here / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 60
     while not (metrics.exists() and metrics.read_text().count("\n") > 3):

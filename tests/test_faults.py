@@ -67,7 +67,9 @@ def test_killed_at_ten_random_moments(here):
 
 
 def test_sigterm_saves_and_ends(here):
-    running = process("train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--out", "run", cwd=here)
+    running = process(
+        "train", "noise", "--recipe", "tiny.toml", "--steps", "100000", "--compile", "off", "--out", "run", cwd=here
+    )
     wait_for(here / "run" / "metrics.jsonl", 3, running)
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate(timeout=180)

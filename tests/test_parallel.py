@@ -75,7 +75,7 @@ def rank(number: int) -> int:
 def test_a_killed_process_ends_the_run_and_it_resumes_exactly(here, monkeypatch):
     monkeypatch.setenv("EBMCTL_TEST", "parallel")
     two = ["--recipe", "tiny.toml", "--processes", "2", "--device", "cpu"]
-    running = process("train", "noise", *two, "--steps", "100000", "--out", "run", cwd=here)
+    running = process("train", "noise", *two, "--steps", "100000", "--compile", "off", "--out", "run", cwd=here)
     wait_for(here / "run" / "metrics.jsonl", 5, running)
     os.kill(rank(1), signal.SIGKILL)
     _, err = running.communicate(timeout=240)
