@@ -52,8 +52,8 @@ def sample(
             sampler=sampler,
             sampler_options=sampler_keys,
         )
-        loaded = loaded.quick(n, plan.gradients, compile, console.say)
         check_count(n, plan, chain is not None, f"for more: ebmctl evaluate {model} -n {n} --keep DIR")
+        loaded = loaded.quick(n, plan.gradients, compile, console.say)
         generator = seeded(seed, loaded.device)
         frames, energies, report = draw_all(
             loaded.fixed(label), plan, n, generator, lambda images: loaded.energy(images, label), chain is not None

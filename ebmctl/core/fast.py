@@ -207,7 +207,7 @@ class _Captured(_Program):
         self.fixed = fixed
         self.newest: object = None
         # what is kept must outlive calls of other programs
-        pool = torch.cuda.graph_pool_handle() if self._backward else _shared_pool()
+        pool = torch.cuda.graph_pool_handle() if self._backward else _shared_pool()[0]
         self._replay_forward = captured(self._forward, inputs[:fixed], inputs[fixed:], pool)
         if self._backward is not None:
             value, *saved = self._replay_forward(*inputs[fixed:])
@@ -259,8 +259,14 @@ def zeros_like(value: Tensor) -> Tensor:
 
 @functools.cache
 def _shared_pool() -> Any:
-    """The memory of all graphs whose results are copied at once and which keep nothing."""
-    return torch.cuda.graph_pool_handle()
+    """The memory of all graphs whose results are copied at once and which keep nothing.
+
+    A graph that does nothing stays in it for good: a pool whose last graph is gone can't be used again.
+    """
+    pool, keeper = torch.cuda.graph_pool_handle(), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(keeper, pool=pool, capture_error_mode="thread_local"):
+        torch.zeros(1, device="cuda")
+    return pool, keeper
 
 
 def captured(kernel: Kernel, fixed: Sequence[Tensor], moving: Sequence[Tensor], pool: Any) -> Kernel:

@@ -271,6 +271,7 @@ def replayed(monkeypatch):
     monkeypatch.setattr(
         fast, "_Program", lambda graphs, inputs, lower: _Captured(graphs, inputs, lower, len(inputs) - 1)
     )
+    monkeypatch.setattr(fast, "_shared_pool", lambda: (object(), object()))
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     return replays
 
