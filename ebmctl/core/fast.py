@@ -53,7 +53,8 @@ class Fast(Wrapper):
         self.lower, self.most, self.say = lower, most, say
         self.programs: dict[Any, _Program | None] = {}
         self.part: Fast | None = None
-        self.names, self.state = zip(*network.named_parameters(), *network.named_buffers(), strict=True)
+        named = [*network.named_parameters(), *network.named_buffers()]
+        self.names, self.state = [name for name, _ in named], [tensor for _, tensor in named]
 
     def evaluate(self, method: str, x: Tensor, *rest: Any) -> Tensor:
         """See `EnergyNetwork.evaluate`."""
@@ -71,10 +72,8 @@ class Fast(Wrapper):
         return self.part
 
     def _in_parts(self, method: str, x: Tensor, rest: tuple[Any, ...]) -> Tensor:
-        if not len(x):
-            return _Call(self.network, self.names, method, rest)(
-                *self.state, *(t for t in (x, *rest) if isinstance(t, Tensor))
-            )
+        if len(x) == 0:
+            return self.network.evaluate(method, x, *rest) if method != "gradient" else torch.zeros_like(x)
         if len(x) <= self.most:
             return self._filled_up(method, x, rest)
         starts = range(0, len(x), self.most)

@@ -156,6 +156,19 @@ def test_a_network_that_cannot_be_traced_runs_as_before_and_says_why(generator):
         assert all("\n" not in line for line in lines)
 
 
+def test_a_network_without_parameters_is_compiled_too(generator):
+    class Norm(EnergyNetwork):
+        def terms(self, x, label=None):
+            return x.flatten(1).square().sum(1, keepdim=True)
+
+    quick = Fast(Norm(), as_it_is)
+    x = torch.rand(2, 3, 8, 8, generator=generator)
+    assert torch.allclose(energy_gradient(Conditioned(quick, None), x), 2 * x)
+    assert quick(x[:0]).shape == (0,)
+    assert energy_gradient(Conditioned(quick, None), x[:0]).shape == (0, 3, 8, 8)
+    assert None not in quick.programs.values()
+
+
 def test_a_compiler_that_fails_is_told_once_and_done_without(generator):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler\nand a page of what else")
