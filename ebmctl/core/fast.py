@@ -25,10 +25,18 @@ Lower = Callable[[fx.GraphModule, Sequence[Tensor]], Kernel]
 
 
 def inductor(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Kernel:
-    """Fused kernels by Inductor, which needs a C++ compiler, or Triton on CUDA."""
-    from torch._inductor import compile as lowered
+    """Fused kernels by Inductor, which needs a C++ compiler, or Triton on CUDA.
 
-    made: Kernel = lowered(graph, list(inputs))
+    Inductor keeps what it compiled for the next run only where it finds the context that torch.compile makes: with it
+    the first run takes longer, on a CPU up to three times, and later ones seconds.
+    """
+    from torch._guards import TracingContext, tracing
+    from torch._inductor import compile as lowered
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv(), static_shapes=True))):
+        made: Kernel = lowered(graph, list(inputs))
     return made
 
 
