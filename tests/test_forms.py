@@ -12,7 +12,7 @@ import ebmctl
 from ebmctl.compose import expression as expressions
 from ebmctl.compose.composition import Algebra, Composition, vocabulary
 from ebmctl.core.energy import energy_gradient
-from ebmctl.models.form import GAINS, Form, Gain, Work, choose
+from ebmctl.models.form import GAINS, Form, Gain, Work, choose, prepare
 from ebmctl.models.model import samples
 from ebmctl.training.folder import RunFolder
 from ebmctl.training.trainer import fit
@@ -159,6 +159,18 @@ def test_a_composition_is_the_same_in_every_form(monkeypatch, generator):
     made = len(lines)
     assert torch.allclose(composed.plain(x), exact[0], rtol=1e-4)
     assert len(lines) == made
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_precision_changes_nothing_of_the_cpu_s_products(precision, monkeypatch):
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    for owner, name in ((matmul, "allow_tf32"), (cudnn, "allow_tf32"), (cudnn, "deterministic")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "here")
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    prepare(Form(precision))
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
+    assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision != "fp32")
 
 
 def test_work_that_is_soon_done_is_not_compiled(monkeypatch):

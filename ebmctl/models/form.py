@@ -124,7 +124,7 @@ def missing(device: torch.device) -> str:
 def prepare(form: Form) -> None:
     """Set what is the process's own: TF32 for float32 products on a GPU, and where compiled code is kept."""
     allowed = form.precision != "fp32"
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cuda.matmul.allow_tf32 = allowed  # torch.set_float32_matmul_precision would change the CPU's too
     torch.backends.cudnn.allow_tf32 = allowed
     torch.backends.cudnn.deterministic = True  # so that a resumed run goes on exactly
     with contextlib.suppress(RuntimeError):  # who has no home has Inductor's own folder, a temporary one
