@@ -12,7 +12,7 @@ import ebmctl
 from ebmctl.compose import expression as expressions
 from ebmctl.compose.composition import Algebra, Composition, vocabulary
 from ebmctl.core.energy import energy_gradient
-from ebmctl.models.form import GAINS, Form, Gain, Work, choose, prepare
+from ebmctl.models.form import GAINS, Form, Gain, Work, choose, prepare, told
 from ebmctl.models.model import samples
 from ebmctl.training.folder import RunFolder
 from ebmctl.training.trainer import fit
@@ -171,6 +171,13 @@ def test_a_precision_changes_nothing_of_the_cpu_s_products(precision, monkeypatc
     prepare(Form(precision))
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision != "fp32")
+
+
+def test_a_user_is_told_how_long_a_form_takes_to_prepare():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert told(Form(), cpu) == "fp32, eager"
+    assert told(Form("bf16", "compiled"), cuda) == "bf16, compiled (ready in about 3 min)"
+    assert told(Form("tf32", "captured"), cuda) == "tf32, captured (ready in about 30 s)"
 
 
 def test_work_that_is_soon_done_is_not_compiled(monkeypatch):

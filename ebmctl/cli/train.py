@@ -137,7 +137,7 @@ def training_form(
     Where nothing else is asked for it is the `last` one of a run that is resumed.
     """
     from ebmctl.models.device import described
-    from ebmctl.models.form import Work, choose, prepare
+    from ebmctl.models.form import Work, choose, prepare, told
     from ebmctl.training.estimate import eager_seconds
 
     work = Work(0.0)
@@ -146,7 +146,7 @@ def training_form(
     form = choose(accelerator.device, precision, compile, work, last)
     prepare(form)
     if accelerator.is_main_process:
-        console.say(f"training on {described(accelerator.device)}: {form}")
+        console.say(f"training on {described(accelerator.device)}: {told(form, accelerator.device)}")
     return form
 
 

@@ -113,6 +113,16 @@ def _best_precision(device: torch.device) -> Precision:
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
 
 
+def told(form: Form, device: torch.device) -> str:
+    """A form as a user is told of it, with how long it takes to prepare."""
+    seconds = GAINS.get(device.type, ALWAYS_EAGER).get(form.execution, Gain(1, 0)).seconds
+    if not seconds:
+        return str(form)
+    return (
+        f"{form} (ready in about {seconds:g} s)" if seconds < 60 else f"{form} (ready in about {seconds / 60:.0f} min)"
+    )
+
+
 def missing(device: torch.device) -> str:
     """What is missing on this machine to compile for a device, in a few words; empty if nothing is."""
     if device.type == "cpu":

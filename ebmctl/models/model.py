@@ -23,7 +23,7 @@ from ebmctl.errors import UsageError, unknown
 from ebmctl.files import sha256
 from ebmctl.models.device import described, device_of
 from ebmctl.models.folder import ModelConfig, load_model
-from ebmctl.models.form import EAGER, Form, Work, choose, prepare
+from ebmctl.models.form import EAGER, Form, Work, choose, prepare, told
 from ebmctl.models.memory import check_fits, free_bytes, rows_of
 from ebmctl.models.sampling import BATCH, batches, draw
 from ebmctl.models.zoo import find_model
@@ -114,7 +114,7 @@ class Model:
         form = choose(self.device, "tf32" if self.device.type == "cuda" else "fp32", compile, work)
         prepare(form)
         if form.execution != "eager":
-            say(f"running on {described(self.device)}: {form}")
+            say(f"running on {described(self.device)}: {told(form, self.device)}")
         return replace(self, form=form, rows=min(images, BATCH), say=say)
 
     def _seconds(self, evaluations: int) -> float:
