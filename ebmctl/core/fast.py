@@ -128,7 +128,7 @@ class Fast(Wrapper):
                 return _Program(graphs, examples, self.lower)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:
+        except Exception as error:  # a compiler and a driver may raise anything; the network runs eager, and says why
             reason = error if isinstance(error, UntraceableError) else f"{type(error).__name__}: {error}"
             self.say(f"{call.method} is not compiled: {str(reason).strip().partition(chr(10))[0][:300]}")
             return None
