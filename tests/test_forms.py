@@ -164,13 +164,15 @@ def test_a_composition_is_the_same_in_every_form(monkeypatch, generator):
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_precision_changes_nothing_of_the_cpu_s_products(precision, monkeypatch):
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    for owner, name in ((matmul, "allow_tf32"), (cudnn, "allow_tf32"), (cudnn, "deterministic")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))  # put back at the end
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "here")
     before = torch.backends.mkldnn.matmul.fp32_precision
-    prepare(Form(precision))
-    assert torch.backends.mkldnn.matmul.fp32_precision == before
-    assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision != "fp32")
+    flags = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+    try:
+        prepare(Form(precision))
+        assert torch.backends.mkldnn.matmul.fp32_precision == before
+        assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision != "fp32")
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = flags
 
 
 def test_a_user_is_told_how_long_a_form_takes_to_prepare():
